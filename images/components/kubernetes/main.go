@@ -63,19 +63,18 @@ func runKubectl() int {
 
 // dispatch says which program the arguments ask for and the arguments that it shall see. A process that is called
 // by another name than a program's takes the name from its first argument: `kubernetes kubelet --version`.
-func dispatch(args []string) (run func() int, rest []string, err error) {
+func dispatch(args []string) (program string, rest []string, err error) {
 	if len(args) == 0 {
-		return nil, nil, fmt.Errorf("no program name given, expected one of: %s", names())
+		return "", nil, fmt.Errorf("no program name given, expected one of: %s", names())
 	}
-	if run, ok := programs[programName(args[0])]; ok {
-		return run, args, nil
+	own := programName(args[0])
+	if programs[own] != nil {
+		return own, args, nil
 	}
-	if len(args) > 1 {
-		if run, ok := programs[args[1]]; ok {
-			return run, args[1:], nil
-		}
+	if len(args) > 1 && programs[args[1]] != nil {
+		return args[1], args[1:], nil
 	}
-	return nil, nil, fmt.Errorf("%s: not the name of a program in here, expected one of: %s", programName(args[0]), names())
+	return "", nil, fmt.Errorf("%s: not the name of a program in here, expected one of: %s", own, names())
 }
 
 func programName(path string) string {
@@ -92,11 +91,11 @@ func names() string {
 }
 
 func main() {
-	run, args, err := dispatch(os.Args)
+	program, args, err := dispatch(os.Args)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
 	os.Args = args
-	os.Exit(run())
+	os.Exit(programs[program]())
 }

@@ -20,12 +20,12 @@ func TestDispatch(t *testing.T) {
 		{"own name wins", []string{"kubectl", "kubelet"}, "kubectl", []string{"kubectl", "kubelet"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			run, rest, err := dispatch(test.args)
+			program, rest, err := dispatch(test.args)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, want := reflect.ValueOf(run).Pointer(), reflect.ValueOf(programs[test.want]).Pointer(); got != want {
-				t.Errorf("%v does not run %s", test.args, test.want)
+			if program != test.want {
+				t.Errorf("%v runs %q, want %q", test.args, program, test.want)
 			}
 			if !reflect.DeepEqual(rest, test.rest) {
 				t.Errorf("arguments %v, want %v", rest, test.rest)
