@@ -1,0 +1,15 @@
+//! What a sampan driver is.
+//!
+//! A driver turns a [`MachineSpec`] into a running virtual machine. Callers ask what a driver can do through
+//! [`Features`], never by its name. Commands, on the host as in a guest, are described first ([`Command`]) and run
+//! later by a [`Runner`].
+
+mod command;
+mod driver;
+mod host;
+mod spec;
+
+pub use command::{Command, CommandError, Failure, Output, Runner, Stream};
+pub use driver::{Driver, DriverError, Endpoint, Features, Health, MachineState, Result};
+pub use host::Host;
+pub use spec::{DirectBoot, Disk, ExtraDisk, Forward, MachineSpec};

@@ -1,0 +1,176 @@
+//! Every file and directory name that sampan puts on disk. `docs/files.md` explains them to users.
+//!
+//! ```text
+//! CONFIG/config.toml                    settings
+//! DATA/current                          name of the current profile
+//! DATA/addresses.lock                   held while a profile chooses its loopback address
+//! DATA/profiles/NAME.lock               held by the one process that changes the profile
+//! DATA/profiles/NAME/profile.toml       what the profile is: sizes, versions, address, bundle
+//!                   /state.toml         steps that are done, with a hash of their inputs
+//!                   /events.json        what is going on right now, for `status`
+//!                   /ssh/               id_ed25519, id_ed25519.pub, host_ed25519, host_ed25519.pub
+//!                   /pki/               ca.crt, ca.key, admin.crt, admin.key
+//!                   /seed.img           FAT image the guest reads its identity from
+//!                   /machine/           the driver's own: disk, sockets, pidfile, serial log
+//! CACHE/bundles/KEY/                    one bundle (bundle.toml, disk.raw, parts.img, …)
+//! CACHE/build/                          component builds by hash, the unpacked images tree, logs
+//! CACHE/drivers/NAME/                   verdicts of host probes
+//! CACHE/locks/                          locks of layers under construction
+//! ```
+
+use std::path::{Path, PathBuf};
+
+/// The three roots. Under `SAMPAN_HOME` they are `config`, `data` and `cache` below it; else the platform's own directories.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// Settings.
+    pub config: PathBuf,
+    /// Profiles: what belongs to the user.
+    pub data: PathBuf,
+    /// Layers: what can be made again.
+    pub cache: PathBuf,
+}
+
+impl Layout {
+    /// All three under one directory (`SAMPAN_HOME`).
+    pub fn under(home: &Path) -> Self {
+        Self { config: home.join("config"), data: home.join("data"), cache: home.join("cache") }
+    }
+
+    /// The settings file.
+    pub fn config_file(&self) -> PathBuf {
+        self.config.join("config.toml")
+    }
+
+    /// The file naming the current profile.
+    pub fn current_profile(&self) -> PathBuf {
+        self.data.join("current")
+    }
+
+    /// Lock for choosing an address.
+    pub fn addresses_lock(&self) -> PathBuf {
+        self.data.join("addresses.lock")
+    }
+
+    /// The directory of all profiles.
+    pub fn profiles(&self) -> PathBuf {
+        self.data.join("profiles")
+    }
+
+    /// One profile's files.
+    pub fn profile(&self, name: &str) -> ProfileLayout {
+        ProfileLayout { dir: self.profiles().join(name), lock: self.profiles().join(format!("{name}.lock")) }
+    }
+
+    /// The directory of all bundles.
+    pub fn bundles(&self) -> PathBuf {
+        self.cache.join("bundles")
+    }
+
+    /// Component builds by hash, the unpacked images tree, logs.
+    pub fn build(&self) -> PathBuf {
+        self.cache.join("build")
+    }
+
+    /// A driver's verdicts about this host.
+    pub fn driver_cache(&self, driver: &str) -> PathBuf {
+        self.cache.join("drivers").join(driver)
+    }
+
+    /// The lock of a layer under construction.
+    pub fn layer_lock(&self, key: &str) -> PathBuf {
+        self.cache.join("locks").join(format!("{key}.lock"))
+    }
+}
+
+/// Names inside a profile's directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProfileLayout {
+    /// The directory itself.
+    pub dir: PathBuf,
+    /// The lock, outside the directory so that it outlives a delete.
+    pub lock: PathBuf,
+}
+
+impl ProfileLayout {
+    /// What the profile is.
+    pub fn profile_toml(&self) -> PathBuf {
+        self.dir.join("profile.toml")
+    }
+
+    /// Steps that are done.
+    pub fn state_toml(&self) -> PathBuf {
+        self.dir.join("state.toml")
+    }
+
+    /// What is going on right now.
+    pub fn events(&self) -> PathBuf {
+        self.dir.join("events.json")
+    }
+
+    /// The user's private key for the guest.
+    pub fn ssh_key(&self) -> PathBuf {
+        self.dir.join("ssh/id_ed25519")
+    }
+
+    /// The guest's private host key.
+    pub fn ssh_host_key(&self) -> PathBuf {
+        self.dir.join("ssh/host_ed25519")
+    }
+
+    /// A certificate or key of the cluster: "ca.crt", "ca.key", "admin.crt", "admin.key".
+    pub fn pki(&self, name: &str) -> PathBuf {
+        self.dir.join("pki").join(name)
+    }
+
+    /// The guest's identity as a disk image.
+    pub fn seed(&self) -> PathBuf {
+        self.dir.join("seed.img")
+    }
+
+    /// The driver's own directory.
+    pub fn machine(&self) -> PathBuf {
+        self.dir.join("machine")
+    }
+}
+
+/// Names inside a bundle's directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BundleLayout(pub PathBuf);
+
+impl BundleLayout {
+    /// Manifest: versions and sha256 sums.
+    pub fn manifest(&self) -> PathBuf {
+        self.0.join("bundle.toml")
+    }
+
+    /// Base disk, raw and partitioned.
+    pub fn disk(&self) -> PathBuf {
+        self.0.join("disk.raw")
+    }
+
+    /// Kernel for direct boot.
+    pub fn kernel(&self) -> PathBuf {
+        self.0.join("vmlinuz")
+    }
+
+    /// Initial RAM disk for direct boot.
+    pub fn initrd(&self) -> PathBuf {
+        self.0.join("initrd.img")
+    }
+
+    /// Kernel command line for direct boot, one line.
+    pub fn cmdline(&self) -> PathBuf {
+        self.0.join("cmdline")
+    }
+
+    /// Programs and container images as a read-only disk.
+    pub fn parts(&self) -> PathBuf {
+        self.0.join("parts.img")
+    }
+
+    /// The host's kubectl.
+    pub fn kubectl(&self) -> PathBuf {
+        self.0.join("bin/kubectl")
+    }
+}
