@@ -41,13 +41,13 @@ for unwanted in drivers/infiniband drivers/media drivers/net/wireless drivers/ne
 	rm -rf "$root/usr/lib/modules/$release/kernel/$unwanted"
 done
 find "$root/usr/lib/modules/$release" -name '*.ko.xz' -exec xz -d {} +
-depmod -b "$root" "$release"
+chroot "$root" depmod "$release"
 
 # The initrd's list, with what it depends on.
 : >"$root/boot/initrd-modules"
 sed 's/#.*//' "$here/initrd-modules" | while read -r module; do
 	[ -n "$module" ] || continue
-	modprobe -d "$root" -S "$release" --show-depends "$module" 2>/dev/null | awk '$1 == "insmod" { print $2 }' >>"$root/boot/initrd-modules" || true
+	chroot "$root" modprobe -S "$release" --show-depends "$module" 2>/dev/null | awk '$1 == "insmod" { print $2 }' >>"$root/boot/initrd-modules" || true
 done
 awk '!seen[$0]++' "$root/boot/initrd-modules" >"$root/boot/initrd-modules.new"
 mv "$root/boot/initrd-modules.new" "$root/boot/initrd-modules"

@@ -31,7 +31,7 @@ make_initrd() {
 	for applet in sh mount insmod findfs switch_root sleep cat; do ln -s busybox "$stage/bin/$applet"; done
 	while read -r module; do
 		name=$(basename "$module" .ko)
-		# The path carries the root that it was found under.
+		# /lib and /usr/lib are the same folder.
 		cp "$tree/usr/lib/modules/${module##*/lib/modules/}" "$stage/modules/$name.ko"
 		echo "$name"
 	done <"$out/boot/initrd-modules" >"$stage/modules/order"
@@ -61,7 +61,7 @@ make_esp() {
 		--install-modules="part_gpt ext2 linux search search_label normal boot" \
 		--modules="part_gpt ext2 linux search search_label" "boot/grub/grub.cfg=$config"
 	truncate -s "$((esp_size / 2))K" "$out/esp.fat"
-	mkfs.fat -F 16 -i 5a3b70a5 -n SAMPAN-ESP --invariant "$out/esp.fat"
+	mkfs.fat -i 5a3b70a5 -n SAMPAN-ESP --invariant "$out/esp.fat" >/dev/null
 	mmd -i "$out/esp.fat" ::/EFI ::/EFI/BOOT
 	mcopy -i "$out/esp.fat" "$out/bootx64.efi" ::/EFI/BOOT/BOOTX64.EFI
 	grub-mkimage -O i386-pc -o "$out/core.img" -c "$config" -p /boot/grub biosdisk part_gpt ext2 linux search search_label normal boot

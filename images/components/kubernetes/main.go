@@ -54,7 +54,7 @@ func runKubeadm() int {
 
 func runKubectl() int {
 	// The verbosity is wanted before the flags are parsed: building the command reads plugins and .kuberc.
-	_ = logs.GlogSetter(kubectl.GetLogVerbosity(os.Args))
+	_, _ = logs.GlogSetter(kubectl.GetLogVerbosity(os.Args))
 	if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
 		kubectlutil.CheckErr(err) // exits
 	}
