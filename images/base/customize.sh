@@ -53,7 +53,7 @@ awk '!seen[$0]++' "$root/boot/initrd-modules" >"$root/boot/initrd-modules.new"
 mv "$root/boot/initrd-modules.new" "$root/boot/initrd-modules"
 install -m 755 "$here/initrd-init" "$root/boot/initrd-init"
 
-chroot "$root" systemctl --quiet enable ssh.service systemd-networkd.service systemd-resolved.service apparmor.service \
+chroot "$root" systemctl --quiet enable ssh.service systemd-networkd.service systemd-resolved.service containerd.service kubelet.service \
 	sampan-seed.service sampan-grow.service
 chroot "$root" systemctl --quiet mask \
 	apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer \
@@ -62,8 +62,23 @@ chroot "$root" systemctl --quiet mask \
 	systemd-journal-catalog-update.service systemd-update-done.service systemd-ask-password-wall.path systemd-ask-password-console.path \
 	ldconfig.service console-getty.service getty@tty1.service systemd-firstboot.service systemd-boot-random-seed.service \
 	sys-kernel-debug.mount sys-kernel-tracing.mount dev-hugepages.mount dev-mqueue.mount sys-fs-fuse-connections.mount \
+	apparmor.service dbus.service dbus.socket systemd-logind.service serial-getty@.service getty.target systemd-user-sessions.service \
+	sys-kernel-config.mount modprobe@configfs.service modprobe@drm.service modprobe@efi_pstore.service systemd-pstore.service \
+	tmp.mount run-lock.mount proc-sys-fs-binfmt_misc.automount efi.automount systemd-hostnamed.socket systemd-creds.socket \
+	systemd-initctl.socket systemd-sysext.socket systemd-sysusers.service systemd-random-seed.service systemd-udev-load-credentials.service \
+	systemd-networkd-persistent-storage.service systemd-tpm2-setup.service systemd-tpm2-setup-early.service \
+	systemd-hibernate-clear.service systemd-pcrmachine.service systemd-pcrproduct.service \
 	netfilter-persistent.service systemd-network-generator.service ssh.socket sshd-unix-local.socket sshd-vsock.socket \
 	systemd-rfkill.socket nftables.service conntrackd.service
+# Of the generators only the one for fstab has something to find here.
+mkdir -p "$root/etc/systemd/system-generators"
+for generator in debug getty gpt-auto hibernate-resume rc-local run ssh system-update sysv tpm2; do
+	ln -s /dev/null "$root/etc/systemd/system-generators/systemd-$generator-generator"
+done
+ln -sfn /usr/lib/systemd/system/multi-user.target "$root/etc/systemd/system/default.target"
+# The profiles of desktop programs; containerd makes and loads its own.
+find "$root/etc/apparmor.d" -mindepth 1 -maxdepth 1 -type f -delete
+rm -rf "$root"/etc/apparmor.d/disable "$root"/etc/apparmor.d/force-complain "$root"/etc/apparmor.d/local
 rm -f "$root/etc/resolv.conf"
 ln -s ../run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
 
