@@ -121,6 +121,14 @@ impl Error {
         self
     }
 
+    /// Adds lines of somebody else's words, such as the end of a log, under a title.
+    #[must_use]
+    pub fn detail(mut self, title: &str, lines: &[String]) -> Self {
+        let lines: String = lines.iter().map(|line| format!("\n    {line}")).collect();
+        self.message.push_str(&format!("\n  {title}:{lines}"));
+        self
+    }
+
     /// Adds the cause.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {

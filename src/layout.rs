@@ -118,9 +118,9 @@ impl ProfileLayout {
         self.dir.join("ssh/host_ed25519")
     }
 
-    /// A certificate or key of the cluster: "ca.crt", "ca.key", "admin.crt", "admin.key".
-    pub fn pki(&self, name: &str) -> PathBuf {
-        self.dir.join("pki").join(name)
+    /// The directory of the cluster's certificates: ca.crt, ca.key, admin.crt, admin.key.
+    pub fn pki(&self) -> PathBuf {
+        self.dir.join("pki")
     }
 
     /// The guest's identity as a disk image.

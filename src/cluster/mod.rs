@@ -1,1 +1,49 @@
-//! cluster.
+//! The life of a cluster: start, stop, delete, status, and what commands need to reach into it.
+//!
+//! [`start`] is a list of steps, one file each under `steps/`; every step says whether it is done already. Nothing here prints;
+//! reports go to the [`Reporter`] of the [`Context`].
+
+mod access;
+mod delete;
+mod drivers;
+mod events;
+mod kubeconfig;
+mod last_words;
+mod machine;
+mod profile;
+mod seed;
+mod start;
+mod status;
+mod steps;
+mod stop;
+mod verdict;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use access::{Access, access};
+pub use delete::{delete, purge};
+pub use drivers::{DriverOptions, driver_names, open_driver};
+pub use kubeconfig::update_context;
+pub use profile::{Profile, current, exists, list, load, set_current};
+pub use start::{StartRequest, Started, start};
+pub use status::{ClusterStatus, ComponentState, HostState, KubeconfigState, Status, status};
+pub use stop::stop;
+
+use crate::layout::Layout;
+use crate::progress::{Cancel, Reporter};
+
+/// What every verb needs; made once per process by `commands`.
+#[derive(Clone)]
+pub struct Context {
+    /// Where things are on disk.
+    pub layout: Layout,
+    /// Receives reports.
+    pub reporter: Arc<dyn Reporter>,
+    /// Whether the user has asked to stop.
+    pub cancel: Cancel,
+    /// What drivers need to know of the host.
+    pub drivers: DriverOptions,
+    /// The kubeconfig files, in the order of `KUBECONFIG`; never empty.
+    pub kubeconfig: Vec<PathBuf>,
+}

@@ -1,0 +1,60 @@
+//! How commands reach into a running cluster: its profile, its SSH target, a runner for its guest.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sampan_driver::{Driver, Endpoint, MachineState, Runner};
+
+use super::{Context, Profile, drivers, machine, profile};
+use crate::error::{Error, Kind, Result};
+use crate::layout::BundleLayout;
+use crate::remote::Target;
+
+/// A running guest that was started before answers at once; this is for one that is busy.
+const SSH_DEADLINE: Duration = Duration::from_secs(60);
+
+/// A running cluster.
+pub struct Access {
+    /// The profile.
+    pub profile: Profile,
+    /// Where the guest's console goes, and its forwards.
+    pub endpoint: Endpoint,
+    /// How SSH reaches the guest.
+    pub target: Target,
+    /// The bundle's files.
+    pub bundle: BundleLayout,
+    driver: Box<dyn Driver>,
+    ctx: Context,
+}
+
+/// Finds a running cluster.
+///
+/// # Errors
+/// [`Kind::NotFound`] without such a profile, [`Kind::NotRunning`] when its machine does not run.
+pub fn access(ctx: &Context, name: &str) -> Result<Access> {
+    let profile = profile::load(&ctx.layout, name)?;
+    let driver = drivers::open_driver(&profile.spec.driver, &ctx.layout, &ctx.drivers)?;
+    let spec = machine::spec(ctx, &profile)?;
+    if driver.state(&spec)? != MachineState::Running {
+        return Err(Error::new(Kind::NotRunning, format!("cluster \"{name}\" is not running"))
+            .hint(format!("run `sampan start -p {name}`")));
+    }
+    Ok(Access {
+        endpoint: driver.endpoint(&spec)?,
+        target: machine::target(ctx, &profile),
+        bundle: BundleLayout(ctx.layout.bundles().join(&profile.bundle)),
+        profile,
+        driver,
+        ctx: ctx.clone(),
+    })
+}
+
+impl Access {
+    /// Runs commands in the guest.
+    ///
+    /// # Errors
+    /// When sshd does not answer.
+    pub fn runner(&self) -> Result<Arc<dyn Runner>> {
+        machine::connect(&self.ctx, &*self.driver, &self.profile, &self.endpoint, SSH_DEADLINE)
+    }
+}

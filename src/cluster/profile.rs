@@ -1,0 +1,150 @@
+//! A profile on disk: what the cluster is, where the host reaches it and which bundle it stands on.
+
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+
+use sampan_driver::Forward;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Kind, Result};
+use crate::layout::Layout;
+use crate::settings::ClusterSpec;
+use crate::store::atomic;
+
+/// The format this sampan writes; a file with a higher one is from a newer sampan.
+const FORMAT: u32 = 1;
+
+/// The apiserver's port in the guest, and on the host where the profile has an address of its own.
+pub(super) const API_PORT: u16 = 8443;
+
+/// One profile, as `profile.toml` holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Profile {
+    /// Version of this file's format.
+    pub format: u32,
+    /// Key of the bundle that the machine's disk is a layer over.
+    pub bundle: String,
+    /// The host's loopback address of this cluster.
+    pub address: IpAddr,
+    /// Port of `address` that leads to the apiserver.
+    pub api_port: u16,
+    /// Port of `address` that leads to sshd.
+    pub ssh_port: u16,
+    /// What the cluster is.
+    pub spec: ClusterSpec,
+}
+
+/// Only what says whether the rest can be read.
+#[derive(Deserialize)]
+struct Header {
+    format: u32,
+}
+
+impl Profile {
+    /// A profile of this format.
+    pub fn new(spec: ClusterSpec, bundle: String, address: IpAddr, api_port: u16, ssh_port: u16) -> Self {
+        Self { format: FORMAT, bundle, address, api_port, ssh_port, spec }
+    }
+
+    /// Where the host reaches the apiserver.
+    pub fn api(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.api_port)
+    }
+
+    /// The forwards a machine has from its start on.
+    pub fn forwards(&self) -> Vec<Forward> {
+        vec![
+            Forward { host: self.api(), guest_port: API_PORT },
+            Forward { host: SocketAddr::new(self.address, self.ssh_port), guest_port: 22 },
+        ]
+    }
+
+    /// Writes the profile whole.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&self, layout: &Layout) -> Result<()> {
+        let path = layout.profile(&self.spec.name).profile_toml();
+        let text = toml::to_string(self).map_err(|error| {
+            Error::new(Kind::Internal, format!("cannot describe profile {}", self.spec.name)).because(error)
+        })?;
+        atomic::write(&path, 0o600, text.as_bytes())
+    }
+}
+
+/// Whether anything of the profile is on disk, be it damaged.
+pub fn exists(layout: &Layout, name: &str) -> bool {
+    layout.profile(name).dir.exists()
+}
+
+/// Reads a profile.
+///
+/// # Errors
+/// [`Kind::NotFound`] when there is none; [`Kind::HostConfig`] when it is damaged or from a newer sampan.
+pub fn load(layout: &Layout, name: &str) -> Result<Profile> {
+    let path = layout.profile(name).profile_toml();
+    match fs::read_to_string(&path) {
+        Ok(text) => parse(&path, name, &text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(Error::new(Kind::NotFound, format!("profile \"{name}\" not found")).hint(format!(
+                "run `sampan start -p {name}` to make it, or `sampan profile list` to see what is there"
+            )))
+        }
+        Err(error) => Err(Error::io(&path)(error)),
+    }
+}
+
+fn parse(path: &Path, name: &str, text: &str) -> Result<Profile> {
+    let damaged = |error: toml::de::Error| {
+        Error::new(Kind::HostConfig, format!("{}: profile is damaged", path.display()))
+            .hint(format!("mend the file, or run `sampan delete -p {name}` to begin anew"))
+            .because(error)
+    };
+    let header: Header = toml::from_str(text).map_err(damaged)?;
+    if header.format > FORMAT {
+        let message = format!(
+            "{}: profile has format {}, this sampan reads up to {FORMAT}",
+            path.display(),
+            header.format
+        );
+        return Err(Error::new(Kind::HostConfig, message).hint("use the newer sampan that wrote it"));
+    }
+    toml::from_str(text).map_err(damaged)
+}
+
+/// Names of all profiles, sorted; damaged ones too.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn list(layout: &Layout) -> Result<Vec<String>> {
+    let dir = layout.profiles();
+    let entries = match fs::read_dir(&dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::io(&dir)(error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(Error::io(&dir))?;
+        if entry.file_type().map_err(Error::io(&entry.path()))?.is_dir() {
+            names.extend(entry.file_name().into_string());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// The profile that commands mean when none is named, if the user chose one.
+pub fn current(layout: &Layout) -> Option<String> {
+    let name = fs::read_to_string(layout.current_profile()).ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+/// Chooses the profile that commands mean when none is named.
+///
+/// # Errors
+/// When the choice cannot be written.
+pub fn set_current(layout: &Layout, name: &str) -> Result<()> {
+    atomic::write(&layout.current_profile(), 0o600, name.as_bytes())
+}

@@ -1,0 +1,197 @@
+//! `start`: a list of steps. Each says whether it is done already, so starting again goes on where it stopped, and starting a
+//! running cluster changes nothing.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sampan_driver::{Driver, MachineState, Runner};
+
+use super::events::{self, Transient};
+use super::steps::{self, Step};
+use super::{Context, Profile, drivers, kubeconfig, last_words, machine, profile};
+use crate::bundle::Bundle;
+use crate::error::{Error, Kind, Result};
+use crate::layout::ProfileLayout;
+use crate::progress::{StepEnd, StepInfo};
+use crate::provision::readiness::Wait;
+use crate::provision;
+use crate::settings::ClusterSpec;
+use crate::store::lock::Lock;
+
+/// How long `start` waits for another verb on the same profile: longer than a cold start takes.
+const LOCK_DEADLINE: Duration = Duration::from_secs(900);
+
+/// How long a guest may take to write its caches out before a failed start kills it.
+const SYNC_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What `start` does, in order.
+const STEPS: &[&dyn Step] = &[
+    &steps::Driver,
+    &steps::Bundle,
+    &steps::Profile,
+    &steps::Machine,
+    &steps::Connect,
+    &steps::Guest("Preparing Kubernetes", provision::BASE),
+    &steps::Guest("Starting Runtime", provision::RUNTIME),
+    &steps::Guest("Loading Images", provision::IMAGES),
+    &steps::Guest("Booting control plane", provision::CONTROL_PLANE),
+    &steps::Guest("Configuring CNI", provision::NETWORK),
+    &steps::Guest("Enabling Addons", provision::STORAGE),
+    &steps::Guest("Configuring RBAC rules", provision::LABELS),
+    &steps::Verify,
+];
+
+/// What is to be started, and how long to wait for what.
+#[derive(Debug, Clone)]
+pub struct StartRequest {
+    /// The cluster, validated.
+    pub spec: ClusterSpec,
+    /// Which components must be healthy before `start` returns.
+    pub wait: Wait,
+    /// How long they may take.
+    pub wait_timeout: Duration,
+    /// Leaves the kubeconfig's current context alone.
+    pub keep_context: bool,
+    /// Stops after the bundle is there.
+    pub download_only: bool,
+}
+
+/// What came of a start.
+#[derive(Debug, Clone)]
+pub struct Started {
+    /// The profile as it is now; none after `--download-only`.
+    pub profile: Option<Profile>,
+    /// Whether the cluster was running and healthy already.
+    pub already_running: bool,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// The state that steps hand on. A field is there once the step that sets it has passed.
+pub(super) struct Run<'a> {
+    pub(super) ctx: &'a Context,
+    pub(super) request: &'a StartRequest,
+    pub(super) files: ProfileLayout,
+    pub(super) driver: Box<dyn Driver>,
+    pub(super) bundle: Option<Bundle>,
+    pub(super) profile: Option<Profile>,
+    pub(super) guest: Option<Arc<dyn Runner>>,
+    /// This run started the machine, so this run ends it when it fails.
+    pub(super) booted: bool,
+    /// The cluster was brought up completely since its machine started, and its API answers: nothing in the guest is to be done.
+    pub(super) settled: bool,
+    /// Some step did something.
+    pub(super) changed: bool,
+}
+
+impl Run<'_> {
+    /// The profile; set by the step of that name.
+    pub(super) fn profile(&self) -> Result<&Profile> {
+        self.profile.as_ref().ok_or_else(|| Error::new(Kind::Internal, "start: no profile yet"))
+    }
+
+    /// The bundle; set by the step of that name.
+    pub(super) fn bundle(&self) -> Result<&Bundle> {
+        self.bundle.as_ref().ok_or_else(|| Error::new(Kind::Internal, "start: no bundle yet"))
+    }
+
+    /// Runs commands in the guest; set by the step that connects.
+    pub(super) fn guest(&self) -> Result<&dyn Runner> {
+        self.guest.as_deref().ok_or_else(|| Error::new(Kind::Internal, "start: no connection yet"))
+    }
+}
+
+/// Makes the cluster or brings it back up; a running healthy one is left as it is.
+///
+/// # Errors
+/// Whatever step failed, with the guest's last words. A machine that this call started does not outlive its failure; all that was
+/// written before is there for the next `start`.
+pub fn start(ctx: &Context, request: &StartRequest) -> Result<Started> {
+    let began = Instant::now();
+    let name = &request.spec.name;
+    let files = ctx.layout.profile(name);
+    let lock =
+        Lock::acquire(&files.lock, &format!("profile {name}"), LOCK_DEADLINE, &ctx.cancel, &*ctx.reporter)?;
+    let mut run = Run {
+        ctx,
+        request,
+        driver: drivers::open_driver(&request.spec.driver, &ctx.layout, &ctx.drivers)?,
+        bundle: None,
+        profile: profile_if_any(ctx, name)?,
+        guest: None,
+        booted: false,
+        settled: false,
+        changed: false,
+        files,
+    };
+    let result = walk(&mut run).and_then(|()| match &run.profile {
+        Some(profile) if !request.download_only => {
+            kubeconfig::write(ctx, profile, request.keep_context).map(drop)
+        }
+        _ => Ok(()),
+    });
+    let result = result.map_err(|error| clean_up(&run, error));
+    events::clear(&run.files);
+    drop(lock);
+    result?;
+    Ok(Started { profile: run.profile, already_running: !run.changed, elapsed: began.elapsed() })
+}
+
+fn profile_if_any(ctx: &Context, name: &str) -> Result<Option<Profile>> {
+    match profile::load(&ctx.layout, name) {
+        Ok(profile) => Ok(Some(profile)),
+        Err(error) if error.kind() == Kind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn walk(run: &mut Run<'_>) -> Result<()> {
+    let count = if run.request.download_only { 2 } else { STEPS.len() };
+    for (index, step) in STEPS[..count].iter().enumerate() {
+        run.ctx.cancel.check()?;
+        let (name, title) = step.names();
+        let info = StepInfo { number: index + 1, total: count, name, title };
+        if run.files.dir.exists() {
+            events::write(&run.files, Transient::Starting, name)?;
+        }
+        if step.is_done(run)? {
+            run.ctx.reporter.step_end(info, StepEnd::AlreadyDone);
+            continue;
+        }
+        run.ctx.reporter.step_begin(info);
+        let result = step.run(run);
+        run.changed |= step.changes();
+        let end = if result.is_ok() { StepEnd::Done } else { StepEnd::Failed };
+        run.ctx.reporter.step_end(info, end);
+        result?;
+    }
+    Ok(())
+}
+
+/// Ends the machine that a failed start began and puts the guest's last words on the error.
+fn clean_up(run: &Run<'_>, error: Error) -> Error {
+    let Some(profile) = run.profile.as_ref().filter(|_| run.booted) else { return error };
+    let Ok(spec) = machine::spec(run.ctx, profile) else { return error };
+    let serial = run.driver.endpoint(&spec).ok().and_then(|endpoint| endpoint.serial_log);
+    if let Some(guest) = &run.guest {
+        // What the guest still holds in memory would be lost, and done again by the next start.
+        let sync = sampan_driver::Command::new("sync").deadline(SYNC_DEADLINE);
+        let _ = guest.run(&sync);
+    }
+    if let Err(kill) = run.driver.kill(&spec) {
+        run.ctx.reporter.warn(&format!("the machine is still running: {kill}"));
+    }
+    match serial.map(|path| last_words::tail(&path, 15)) {
+        // Nobody who pressed Ctrl-C wants to read a log.
+        Some(lines) if error.kind() != Kind::Interrupted && !lines.is_empty() => {
+            error.detail("end of the machine's serial log", &lines)
+        }
+        _ => error,
+    }
+}
+
+/// Whether the profile's machine runs.
+pub(super) fn is_running(run: &Run<'_>) -> Result<bool> {
+    let Some(profile) = &run.profile else { return Ok(false) };
+    Ok(run.driver.state(&machine::spec(run.ctx, profile)?)? == MachineState::Running)
+}

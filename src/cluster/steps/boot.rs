@@ -1,0 +1,70 @@
+//! The machine exists and runs, and commands can be run in its guest.
+
+use std::time::Duration;
+
+use super::Step;
+use crate::cluster::start::{Run, is_running};
+use crate::cluster::{machine, verdict};
+use crate::error::{Error, Kind, Result};
+
+/// A guest under emulation on a busy host answers within a minute; this long means that it never will.
+const SSH_DEADLINE: Duration = Duration::from_secs(300);
+
+/// Makes and starts the machine.
+pub(in crate::cluster) struct Machine;
+
+impl Step for Machine {
+    fn names(&self) -> (&'static str, &'static str) {
+        ("Creating VM", "starting the machine")
+    }
+
+    fn is_done(&self, run: &mut Run<'_>) -> Result<bool> {
+        is_running(run)
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<()> {
+        verdict::forget(&run.files)?;
+        let spec = machine::spec(run.ctx, run.profile()?)?;
+        run.driver.create(&spec)?;
+        // From here on the machine is ours to end, even if starting it fails half-way.
+        run.booted = true;
+        Ok(run.driver.start(&spec)?)
+    }
+}
+
+/// Waits until commands can be run in the guest.
+pub(in crate::cluster) struct Connect;
+
+impl Step for Connect {
+    fn names(&self) -> (&'static str, &'static str) {
+        ("Running Remotely", "waiting for the machine")
+    }
+
+    fn is_done(&self, run: &mut Run<'_>) -> Result<bool> {
+        run.settled = verdict::is_settled(run)?;
+        Ok(run.settled)
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<()> {
+        let profile = run.profile()?;
+        let spec = machine::spec(run.ctx, profile)?;
+        let endpoint = run.driver.endpoint(&spec)?;
+        let guest = machine::connect(run.ctx, &*run.driver, profile, &endpoint, SSH_DEADLINE);
+        run.guest = Some(guest.map_err(|error| unreachable(run, error))?);
+        Ok(())
+    }
+
+    fn changes(&self) -> bool {
+        false
+    }
+}
+
+/// A guest that does not answer: because its machine has ended, or because it hangs.
+fn unreachable(run: &Run<'_>, error: Error) -> Error {
+    match is_running(run) {
+        Ok(false) => Error::new(Kind::Driver, "the machine ended while it booted")
+            .hint("see its serial log below profiles/NAME/machine, then start again")
+            .because(error),
+        _ => error,
+    }
+}

@@ -1,0 +1,42 @@
+//! The bundle is there: found, or built.
+
+use super::Step;
+use crate::bundle;
+use crate::cluster::start::{Run, is_running};
+use crate::error::{Error, Kind, Result};
+
+pub(in crate::cluster) struct Bundle;
+
+impl Step for Bundle {
+    fn names(&self) -> (&'static str, &'static str) {
+        ("Downloading Artifacts", "preparing the bundle")
+    }
+
+    fn is_done(&self, run: &mut Run<'_>) -> Result<bool> {
+        let layout = &run.ctx.layout;
+        run.bundle = match &run.profile {
+            // The machine's disk is a layer over this very bundle; a newer one does not fit under it.
+            Some(profile) => bundle::find(layout, &profile.bundle)?,
+            None => bundle::find(layout, &bundle::current_key()?)?,
+        };
+        Ok(run.bundle.is_some() || is_running(run)?)
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<()> {
+        let ctx = run.ctx;
+        let bundle = bundle::ensure(&ctx.layout, &*ctx.reporter, &ctx.cancel)?;
+        if let Some(profile) = &run.profile
+            && profile.bundle != bundle.key
+        {
+            let name = &profile.spec.name;
+            return Err(Error::new(
+                Kind::Bundle,
+                format!("the bundle {} that profile \"{name}\" was made from is gone", profile.bundle),
+            )
+            .hint("put it back with the sampan that built it (`sampan bundle build`)")
+            .hint(format!("or begin anew: `sampan delete -p {name}`, then `sampan start -p {name}`")));
+        }
+        run.bundle = Some(bundle);
+        Ok(())
+    }
+}

@@ -1,0 +1,35 @@
+//! `stop`: the guest powers off; its disk and everything in the cluster stay.
+
+use std::time::Duration;
+
+use sampan_driver::MachineState;
+
+use super::events::{self, Transient};
+use super::{Context, drivers, machine, profile};
+use crate::error::Result;
+use crate::store::lock::Lock;
+
+/// How long `stop` waits for another verb on the same profile.
+const LOCK_DEADLINE: Duration = Duration::from_secs(300);
+
+/// Stops a profile's machine; true when it was running. The guest is asked to power off and killed after `deadline`.
+///
+/// # Errors
+/// When the profile is not there, or its machine can be neither stopped nor killed.
+pub fn stop(ctx: &Context, name: &str, deadline: Duration) -> Result<bool> {
+    let files = ctx.layout.profile(name);
+    let profile = profile::load(&ctx.layout, name)?;
+    let lock =
+        Lock::acquire(&files.lock, &format!("profile {name}"), LOCK_DEADLINE, &ctx.cancel, &*ctx.reporter)?;
+    let driver = drivers::open_driver(&profile.spec.driver, &ctx.layout, &ctx.drivers)?;
+    let spec = machine::spec(ctx, &profile)?;
+    let running = matches!(driver.state(&spec)?, MachineState::Running | MachineState::Paused);
+    if running {
+        events::write(&files, Transient::Stopping, "")?;
+    }
+    let stopped = driver.stop(&spec, deadline);
+    events::clear(&files);
+    drop(lock);
+    stopped?;
+    Ok(running)
+}

@@ -1,0 +1,50 @@
+//! Acceptance tests against a real QEMU guest and the user's own `kubectl`: stories 1, 8 and 9 of the project's scenarios.
+//!
+//! One cluster boots cold; the stories run on it one after the other, in the order below, each a test of its own. Run with
+//! `./dev test vm`; `cargo test --test vm -- NAME` runs the cold start and the stories whose names match.
+
+mod cluster;
+mod life;
+mod reach;
+mod support;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use support::World;
+
+/// A story: a name and what is done and checked.
+type Story = (&'static str, fn(&World));
+
+/// In this order: later ones build on what earlier ones left in the cluster.
+const STORIES: &[Story] = &[
+    ("first_cluster", cluster::first_cluster),
+    ("nothing_restarted_on_the_way", cluster::nothing_restarted_on_the_way),
+    ("second_start_changes_nothing", cluster::second_start_changes_nothing),
+    ("status_and_profile_list_tell_the_state", reach::status_and_profile_list_tell_the_state),
+    ("ssh_cp_logs_ip_and_kubectl_reach_the_node", reach::ssh_cp_logs_ip_and_kubectl_reach_the_node),
+    ("a_pod_resolves_services_and_a_claim_binds", cluster::a_pod_resolves_services_and_a_claim_binds),
+    ("stop_and_start_keep_everything", life::stop_and_start_keep_everything),
+    ("a_killed_machine_is_noticed_and_recovers", life::a_killed_machine_is_noticed_and_recovers),
+    ("an_interrupted_start_goes_on_beside_another_profile", life::an_interrupted_start_goes_on),
+    ("two_profiles_side_by_side", life::two_profiles_side_by_side),
+    ("delete_leaves_nothing", life::delete_leaves_nothing),
+];
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // The stories share two cores and one cluster.
+    arguments.test_threads = Some(1);
+    let world = Arc::new(World::new());
+    let trials = STORIES
+        .iter()
+        .map(|&(name, story)| {
+            let world = Arc::clone(&world);
+            Trial::test(name, move || world.tell(story).map_err(Failed::from))
+        })
+        .collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    world.clean_up();
+    conclusion.exit_code()
+}

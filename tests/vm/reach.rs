@@ -1,0 +1,35 @@
+//! What a user reaches of a running cluster from the host.
+
+use serde_json::Value;
+
+use crate::support::{PROFILE, World, text};
+
+pub fn status_and_profile_list_tell_the_state(world: &World) {
+    let output = world.sampan(&["status", "-p", PROFILE]).output().unwrap();
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    for line in ["type: Control Plane", "host: Running", "kubelet: Running", "apiserver: Running", "kubeconfig: Configured"] {
+        assert!(said.lines().any(|said| said == line), "no \"{line}\" in:\n{said}");
+    }
+    assert_eq!(world.status(PROFILE)["APIServer"], "Running");
+    let list: Value = serde_json::from_str(&world.ok(&["profile", "list", "-o", "json"])).unwrap();
+    assert_eq!(list["valid"][0]["Name"], PROFILE);
+    assert_eq!(list["valid"][0]["Status"], "OK");
+}
+
+pub fn ssh_cp_logs_ip_and_kubectl_reach_the_node(world: &World) {
+    assert_eq!(world.ok(&["ssh", "-p", PROFILE, "--", "hostname"]), PROFILE);
+    let output = world.sampan(&["ssh", "-p", PROFILE, "--", "exit 7"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(7));
+    let file = world.home().join("sent");
+    std::fs::write(&file, "a file").unwrap();
+    world.ok(&["cp", "-p", PROFILE, file.to_str().unwrap(), "/tmp/sent"]);
+    assert_eq!(world.ok(&["ssh", "-p", PROFILE, "--", "cat", "/tmp/sent"]), "a file");
+    let logs = world.ok(&["logs", "-p", PROFILE, "-n", "20"]);
+    assert!(logs.contains("kubelet"), "{logs}");
+    let ip = world.ok(&["ip", "-p", PROFILE]);
+    assert!(world.kubectl(&["cluster-info"]).contains(&ip), "{ip}");
+    let nodes = world.ok(&["kubectl", "-p", PROFILE, "--", "get", "nodes", "-o", "name"]);
+    assert_eq!(nodes, format!("node/{PROFILE}"));
+    assert!(std::path::Path::new(&world.ok(&["ssh-key", "-p", PROFILE])).is_file());
+}
