@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Context, drivers, machine, profile};
 use crate::error::{Error, Kind, Result};
-use crate::kubeconfig;
+use crate::kubeconfig::Files;
 use crate::store::lock::Lock;
 
 const LOCK_DEADLINE: Duration = Duration::from_secs(60);
@@ -27,7 +27,7 @@ pub fn delete(ctx: &Context, name: &str) -> Result<bool> {
         let _ = fs::remove_file(&files.lock);
         drop(lock);
     }
-    let entries = kubeconfig::remove(&ctx.kubeconfig, name)?;
+    let entries = Files::new(ctx.kubeconfig.clone()).remove(name)?;
     if profile::current(&ctx.layout).as_deref() == Some(name) {
         let path = ctx.layout.current_profile();
         fs::remove_file(&path).map_err(Error::io(&path))?;

@@ -4,7 +4,7 @@ use std::fs;
 
 use super::{Context, Profile, profile};
 use crate::error::{Error, Result};
-use crate::kubeconfig::{Entry, Files};
+use crate::kubeconfig::{Entry, Files, Status};
 use crate::provision::SERVER_NAME;
 
 /// The entry that leads to a profile's cluster.
@@ -24,6 +24,11 @@ pub(super) fn entry(ctx: &Context, profile: &Profile) -> Result<Entry> {
 /// Writes the entry; true when that changed a file.
 pub(super) fn write(ctx: &Context, profile: &Profile, keep_context: bool) -> Result<bool> {
     Files::new(ctx.kubeconfig.clone()).set(&entry(ctx, profile)?, keep_context)
+}
+
+/// Whether the user's kubeconfig leads to the profile's cluster.
+pub(super) fn is_configured(ctx: &Context, profile: &Profile) -> Result<bool> {
+    Ok(Files::new(ctx.kubeconfig.clone()).status(&entry(ctx, profile)?)? == Status::Configured)
 }
 
 /// `update-context`: points the user's kubectl to a profile's cluster; true when that changed a file.

@@ -1,6 +1,7 @@
 //! `start`: a list of steps. Each says whether it is done already, so starting again goes on where it stopped, and starting a
 //! running cluster changes nothing.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,13 +9,13 @@ use sampan_driver::{Driver, MachineState, Runner};
 
 use super::events::{self, Transient};
 use super::steps::{self, Step};
-use super::{Context, Profile, drivers, kubeconfig, last_words, machine, profile};
+use super::{Context, Profile, drivers, kubeconfig, last_words, machine, profile, status};
 use crate::bundle::Bundle;
 use crate::error::{Error, Kind, Result};
 use crate::layout::ProfileLayout;
 use crate::progress::{StepEnd, StepInfo};
-use crate::provision::readiness::Wait;
-use crate::provision;
+use crate::provision::readiness::Component;
+use crate::provision::{self, Api};
 use crate::settings::ClusterSpec;
 use crate::store::lock::Lock;
 
@@ -47,7 +48,7 @@ pub struct StartRequest {
     /// The cluster, validated.
     pub spec: ClusterSpec,
     /// Which components must be healthy before `start` returns.
-    pub wait: Wait,
+    pub wait: Vec<Component>,
     /// How long they may take.
     pub wait_timeout: Duration,
     /// Leaves the kubeconfig's current context alone.
@@ -76,6 +77,8 @@ pub(super) struct Run<'a> {
     pub(super) bundle: Option<Bundle>,
     pub(super) profile: Option<Profile>,
     pub(super) guest: Option<Arc<dyn Runner>>,
+    /// Made when first asked for and kept: under emulation a TLS handshake costs a tenth of a second.
+    api: OnceCell<Api>,
     /// This run started the machine, so this run ends it when it fails.
     pub(super) booted: bool,
     /// The cluster was brought up completely since its machine started, and its API answers: nothing in the guest is to be done.
@@ -93,6 +96,17 @@ impl Run<'_> {
     /// The bundle; set by the step of that name.
     pub(super) fn bundle(&self) -> Result<&Bundle> {
         self.bundle.as_ref().ok_or_else(|| Error::new(Kind::Internal, "start: no bundle yet"))
+    }
+
+    /// The cluster's API; it need not answer yet.
+    pub(super) fn api(&self) -> Result<&Api> {
+        match self.api.get() {
+            Some(api) => Ok(api),
+            None => {
+                let api = status::api(self.ctx, self.profile()?)?;
+                Ok(self.api.get_or_init(|| api))
+            }
+        }
     }
 
     /// Runs commands in the guest; set by the step that connects.
@@ -119,6 +133,7 @@ pub fn start(ctx: &Context, request: &StartRequest) -> Result<Started> {
         bundle: None,
         profile: profile_if_any(ctx, name)?,
         guest: None,
+        api: OnceCell::new(),
         booted: false,
         settled: false,
         changed: false,

@@ -9,11 +9,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::events::{self, Event};
-use super::{Context, Profile, drivers, machine, profile};
-use crate::error::Result;
-use crate::kubeconfig;
-use crate::pki;
-use crate::provision::api::Api;
+use super::{Context, Profile, drivers, kubeconfig, machine, profile};
+use crate::error::{Kind, Result};
+use crate::provision::Api;
 
 /// How long an answer of the API is waited for: `status` says what is, it does not wait for what will be.
 const API_DEADLINE: Duration = Duration::from_secs(5);
@@ -94,10 +92,8 @@ pub fn status(ctx: &Context, name: &str) -> Result<Status> {
     };
     let kubeconfig = match host {
         HostState::Nonexistent => KubeconfigState::Nonexistent,
-        _ => match kubeconfig::status(&ctx.kubeconfig, name, profile.api())? {
-            kubeconfig::State::Configured => KubeconfigState::Configured,
-            _ => KubeconfigState::Misconfigured,
-        },
+        _ if kubeconfig::is_configured(ctx, &profile)? => KubeconfigState::Configured,
+        _ => KubeconfigState::Misconfigured,
     };
     let event = events::read(&ctx.layout.profile(name));
     Ok(Status { name: name.to_owned(), host, kubelet, apiserver, kubeconfig, event, profile })
@@ -105,7 +101,8 @@ pub fn status(ctx: &Context, name: &str) -> Result<Status> {
 
 /// The API of a profile's cluster.
 pub(super) fn api(ctx: &Context, profile: &Profile) -> Result<Api> {
-    Api::new(profile.api(), &pki::files(&ctx.layout.profile(&profile.spec.name)), API_DEADLINE)
+    let pki = ctx.layout.profile(&profile.spec.name).pki();
+    Api::new(profile.api(), &pki.join("ca.crt"), &pki.join("admin.crt"), &pki.join("admin.key"))
 }
 
 /// The apiserver's and the kubelet's state, both from the API.
@@ -113,14 +110,16 @@ fn components(ctx: &Context, profile: &Profile) -> (ComponentState, ComponentSta
     let Ok(api) = api(ctx, profile) else { return (ComponentState::Stopped, ComponentState::Stopped) };
     let lease = format!("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{}", profile.spec.name);
     // One answer tells both: whoever serves a lease from etcd is a working apiserver.
-    match api.get(&lease) {
+    match api.get_within(&lease, API_DEADLINE) {
         Ok(lease) if is_fresh(&lease, OffsetDateTime::now_utc()) => {
             (ComponentState::Running, ComponentState::Running)
         }
         Ok(_) => (ComponentState::Running, ComponentState::Stopped),
-        Err(error) if error.is_not_found() => (ComponentState::Running, ComponentState::Stopped),
-        Err(error) if error.answered() => (ComponentState::Error, ComponentState::Stopped),
-        Err(_) => (ComponentState::Stopped, ComponentState::Stopped),
+        Err(error) => match error.kind() {
+            Kind::NotFound => (ComponentState::Running, ComponentState::Stopped),
+            Kind::ApiStopped => (ComponentState::Stopped, ComponentState::Stopped),
+            _ => (ComponentState::Error, ComponentState::Stopped),
+        },
     }
 }
 
@@ -132,9 +131,9 @@ fn is_fresh(lease: &Value, now: OffsetDateTime) -> bool {
 }
 
 /// Whether the API answers and the node is Ready.
-pub(super) fn node_is_ready(ctx: &Context, profile: &Profile) -> bool {
-    let node = || api(ctx, profile).ok()?.get(&format!("/api/v1/nodes/{}", profile.spec.name)).ok();
-    node().is_some_and(|node| {
+pub(super) fn node_is_ready(api: &Api, name: &str) -> bool {
+    let node = api.get_within(&format!("/api/v1/nodes/{name}"), API_DEADLINE);
+    node.is_ok_and(|node| {
         let conditions = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
         conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
     })

@@ -30,7 +30,7 @@ pub(super) fn is_settled(run: &Run<'_>) -> Result<bool> {
     let profile = run.profile()?;
     let Ok(text) = fs::read_to_string(run.files.state_toml()) else { return Ok(false) };
     let Ok(state) = toml::from_str::<State>(&text) else { return Ok(false) };
-    Ok(state.settled == inputs(profile)? && status::node_is_ready(run.ctx, profile))
+    Ok(state.settled == inputs(profile)? && status::node_is_ready(run.api()?, &profile.spec.name))
 }
 
 /// Notes that a start has finished.

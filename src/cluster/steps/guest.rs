@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::Step;
 use crate::cluster::start::Run;
-use crate::cluster::status;
 use crate::error::Result;
 use crate::provision::{self, Node};
 
@@ -34,7 +33,6 @@ impl Step for Guest {
 /// Calls something with the node as the provisioner sees it.
 pub(super) fn with_node<T>(run: &Run<'_>, call: impl FnOnce(&Node<'_>) -> Result<T>) -> Result<T> {
     let profile = run.profile()?;
-    let api = status::api(run.ctx, profile)?;
     let images = &run.bundle()?.manifest.images;
     let parts = provision::Parts {
         key: profile.bundle.clone(),
@@ -46,7 +44,7 @@ pub(super) fn with_node<T>(run: &Run<'_>, call: impl FnOnce(&Node<'_>) -> Result
     let pki = provision::Pki { ca_cert: run.files.pki().join("ca.crt"), ca_key: run.files.pki().join("ca.key") };
     call(&Node {
         runner: run.guest()?,
-        api: &api,
+        api: run.api()?,
         spec: &profile.spec,
         parts: &parts,
         pki: &pki,
