@@ -8,7 +8,6 @@ pub mod cli;
 pub mod cluster;
 pub mod commands;
 pub mod error;
-pub mod files;
 pub mod kubeconfig;
 pub mod layout;
 pub mod network;

@@ -7,7 +7,7 @@ use sampan_driver::Command;
 
 use super::{Target, keys};
 use crate::error::{Error, Result};
-use crate::files;
+use crate::store::atomic;
 
 /// Describes an `ssh` into the guest: `program` is the client, `known_hosts` a file that is written with the guest's key,
 /// `line` what the guest's shell is to run (none for a login), `tty` whether it gets a terminal. To be run with the caller's
@@ -27,7 +27,7 @@ pub fn openssh(
     keys::blob(&target.host_key)?;
     let public = std::fs::read_to_string(&target.host_key).map_err(Error::io(&target.host_key))?;
     let alias = format!("sampan-{}", target.place);
-    files::write(known_hosts, 0o600, format!("{alias} {}\n", public.trim()).as_bytes())?;
+    atomic::write(known_hosts, 0o600, format!("{alias} {}\n", public.trim()).as_bytes())?;
 
     let mut command = Command::new(program.to_string_lossy()).deadline(Duration::MAX).args(["-F", "none"]);
     let options = [

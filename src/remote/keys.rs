@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use rcgen::{KeyPair, PKCS_ED25519};
 
 use crate::error::{Error, Kind, Result};
-use crate::files;
+use crate::store::atomic;
 
 const ALGORITHM: &str = "ssh-ed25519";
 /// What stands before the 32 bytes of the seed in the PKCS#8 of an ed25519 key, RFC 8410: up to the inner OCTET STRING.
@@ -63,10 +63,10 @@ fn make(path: &Path, public: &Path, comment: &str) -> Result<String> {
     let seed = seed(pair.serialized_der()).ok_or_else(|| internal("unknown encoding"))?;
     let line = format!("{ALGORITHM} {} {comment}", STANDARD.encode(public_blob(pair.public_key_raw())));
     if let Some(dir) = path.parent() {
-        files::private_dir(dir)?;
+        atomic::make_private_dir(dir)?;
     }
-    files::write(public, 0o644, format!("{line}\n").as_bytes())?;
-    files::write(path, 0o600, armor(&private_blob(seed, pair.public_key_raw(), comment)).as_bytes())?;
+    atomic::write(public, 0o644, format!("{line}\n").as_bytes())?;
+    atomic::write(path, 0o600, armor(&private_blob(seed, pair.public_key_raw(), comment)).as_bytes())?;
     Ok(line)
 }
 
