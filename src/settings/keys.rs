@@ -137,12 +137,6 @@ pub const KEYS: &[Key] = &[
         false,
         "delete the cluster when its first start fails",
     ),
-    key(
-        "interactive",
-        ValueKind::Flag,
-        false,
-        "whether questions may be asked",
-    ),
     key("force", ValueKind::Flag, false, "go on where a check says no"),
 ];
 

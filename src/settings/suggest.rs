@@ -24,7 +24,11 @@ fn likeness(a: &str, b: &str) -> f64 {
     if a.len() >= 3 && b.starts_with(a) {
         return 0.99;
     }
-    strsim::jaro_winkler(a, b).max(strsim::normalized_damerau_levenshtein(a, b))
+    // The one sees what begins alike, the other what is a letter or two away.
+    f64::midpoint(
+        strsim::jaro_winkler(a, b),
+        strsim::normalized_damerau_levenshtein(a, b),
+    )
 }
 
 #[cfg(test)]
@@ -34,6 +38,7 @@ mod tests {
     #[test]
     fn a_slip_is_recognised_and_nonsense_is_not() {
         assert_eq!(nearest("qmeu", ["qemu", "virtualbox", "hyperkit"]), Some("qemu"));
+        assert_eq!(nearest("strat", ["status", "start", "stop"]), Some("start"));
         assert_eq!(nearest("virtual", ["qemu", "virtualbox"]), Some("virtualbox"));
         assert_eq!(nearest("QEMU", ["qemu", "virtualbox"]), Some("qemu"));
         assert_eq!(nearest("xyz", ["qemu", "virtualbox"]), None);

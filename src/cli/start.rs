@@ -1,0 +1,127 @@
+//! `start`: make a cluster, or bring it back up.
+
+use clap::Args;
+
+use super::Format;
+
+/// Make a cluster, or bring it back up
+///
+/// The first start makes a virtual machine and a single-node Kubernetes cluster in it, and adds it to your kubeconfig. A start
+/// that was interrupted goes on where it stopped; a cluster that runs already is left as it is.
+///
+/// Every setting can also stand in the settings file (`sampan config set memory 4g`) or in the environment (SAMPAN_MEMORY=4g).
+#[derive(Debug, Clone, Default, Args)]
+pub struct StartArgs {
+    /// What runs the virtual machine, as qemu
+    #[arg(
+        short,
+        long,
+        alias = "vm-driver",
+        value_name = "NAME",
+        help_heading = "Machine"
+    )]
+    pub driver: Option<String>,
+    /// Virtual CPUs, or "max" for all of the host's [default: 2]
+    #[arg(long, value_name = "N", help_heading = "Machine")]
+    pub cpus: Option<String>,
+    /// Memory, as 4g or 4096mb [default: a quarter of the host's, 3 to 6 GiB]
+    #[arg(short, long, value_name = "SIZE", help_heading = "Machine")]
+    pub memory: Option<String>,
+    /// Size of the disk; it takes room on the host only as it fills [default: 20000mb]
+    #[arg(long, value_name = "SIZE", help_heading = "Machine")]
+    pub disk_size: Option<String>,
+
+    /// Kubernetes version, as v1.36.3 or 1.36 [default: the newest there is]
+    #[arg(long, value_name = "VERSION", help_heading = "Kubernetes")]
+    pub kubernetes_version: Option<String>,
+    /// Configure a component, as kubelet.maxPods=50; can be repeated. Components: kubelet, kubeadm, apiserver,
+    /// controller-manager, scheduler, proxy, etcd
+    #[arg(long, value_name = "COMPONENT.KEY=VALUE", help_heading = "Kubernetes")]
+    pub extra_config: Vec<String>,
+    /// Feature gates, as A=true,B=false
+    #[arg(long, value_name = "GATES", help_heading = "Kubernetes")]
+    pub feature_gates: Option<String>,
+    /// Further names the apiserver's certificate is valid for
+    #[arg(long, value_name = "NAME,…", help_heading = "Kubernetes")]
+    pub apiserver_names: Vec<String>,
+    /// Domain of cluster DNS names [default: cluster.local]
+    #[arg(long, value_name = "DOMAIN", help_heading = "Kubernetes")]
+    pub dns_domain: Option<String>,
+    /// Addresses of services [default: 10.96.0.0/12]
+    #[arg(long, value_name = "CIDR", help_heading = "Kubernetes")]
+    pub service_cluster_ip_range: Option<String>,
+    /// Addresses of pods [default: 10.244.0.0/16]
+    #[arg(long, value_name = "CIDR", help_heading = "Kubernetes")]
+    pub pod_cidr: Option<String>,
+
+    /// What to wait for: apiserver, system_pods, default_sa, apps_running, node_ready, kubelet, extra; all or none
+    /// [default: apiserver,system_pods]
+    #[arg(long, value_name = "NAME,…")]
+    pub wait: Vec<String>,
+    /// How long to wait for it, as 6m or 90s [default: 6m]
+    #[arg(long, value_name = "TIME")]
+    pub wait_timeout: Option<String>,
+    /// Check everything and change nothing
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub dry_run: Option<bool>,
+    /// Make or fetch what a start needs, and stop there
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub download_only: Option<bool>,
+    /// Leave the current kubectl context as it is
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub keep_context: Option<bool>,
+    /// Delete the cluster when its first start fails
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub delete_on_failure: Option<bool>,
+    /// Go on where a check says no
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub force: Option<bool>,
+    /// Lines for people, or one event a line
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: Format,
+}
+
+impl StartArgs {
+    /// The flags that are settings: name and value, none where the flag was not given.
+    pub fn settings(&self) -> Vec<(&'static str, Option<String>)> {
+        let joined = |words: &[String], by: &str| (!words.is_empty()).then(|| words.join(by));
+        let flag = |flag: Option<bool>| flag.map(|flag| flag.to_string());
+        vec![
+            ("driver", self.driver.clone()),
+            ("cpus", self.cpus.clone()),
+            ("memory", self.memory.clone()),
+            ("disk-size", self.disk_size.clone()),
+            ("kubernetes-version", self.kubernetes_version.clone()),
+            ("extra-config", joined(&self.extra_config, " ")),
+            ("feature-gates", self.feature_gates.clone()),
+            ("apiserver-names", joined(&self.apiserver_names, ",")),
+            ("dns-domain", self.dns_domain.clone()),
+            ("service-cluster-ip-range", self.service_cluster_ip_range.clone()),
+            ("pod-cidr", self.pod_cidr.clone()),
+            ("wait", joined(&self.wait, ",")),
+            ("wait-timeout", self.wait_timeout.clone()),
+            ("keep-context", flag(self.keep_context)),
+            ("delete-on-failure", flag(self.delete_on_failure)),
+            ("force", flag(self.force)),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::KEYS;
+
+    #[test]
+    fn every_setting_has_its_flag_and_every_flag_its_setting() {
+        let mut flags: Vec<_> = StartArgs::default()
+            .settings()
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        let mut keys: Vec<_> = KEYS.iter().map(|key| key.name).collect();
+        flags.sort_unstable();
+        keys.sort_unstable();
+        assert_eq!(flags, keys);
+    }
+}
