@@ -1,6 +1,7 @@
 //! What keeps layers and profiles whole on disk: locks that name their holder, files and directories that appear whole or not
-//! at all, and hashes that name and check them.
+//! at all, copies that keep holes, and hashes that name and check.
 
 pub mod atomic;
 pub mod hash;
 pub mod lock;
+pub mod sparse;

@@ -1,0 +1,346 @@
+//! The source `build`: base from Debian packages, components compiled from their Go modules, container images from both. Whatever
+//! was built before with the same inputs is taken from the cache; what is interrupted goes on there.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sampan_driver::Command;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::catalog::{Catalog, Component};
+use super::components::{self, Place, Toolchain};
+use super::layers::Layer;
+use super::manifest::{ComponentRef, FORMAT, ImageRef, Manifest};
+use super::parts::Part;
+use super::{arch, job, oci, parts, tools, tree};
+use crate::error::{Error, Kind, Result};
+use crate::layout::{BundleLayout, Layout};
+use crate::progress::{Bar, Cancel, Reporter, Unit};
+use crate::store::{atomic, hash, sparse};
+
+/// How many parts are built at a time. A Go build uses all cores by itself; a second one fills its gaps (downloads, linking).
+const WORKERS: usize = 2;
+const BASE_DEADLINE: Duration = Duration::from_secs(30 * 60);
+const BASE_FILES: [&str; 5] = ["disk.raw", "vmlinuz", "initrd.img", "cmdline", "rootfs.tar"];
+
+/// A part that is built apart from the others.
+enum Job {
+    Base(PathBuf),
+    Component(Component, PathBuf),
+}
+
+impl Job {
+    fn title(&self) -> String {
+        match self {
+            Self::Base(_) => "base system".to_owned(),
+            Self::Component(component, _) => format!("{} {}", component.name, component.version),
+        }
+    }
+
+    fn is_built(&self) -> bool {
+        match self {
+            Self::Base(target) => BASE_FILES.iter().all(|file| target.join(file).is_file()),
+            Self::Component(component, target) => components::is_built(target, component),
+        }
+    }
+
+    fn build(&self, place: &Place<'_>) -> Result<()> {
+        match self {
+            Self::Base(target) => build_base(place, target),
+            Self::Component(component, target) => components::build(place, component, target),
+        }
+    }
+}
+
+/// Builds the bundle of this sampan and puts it at its place, which is free. The caller holds the lock of the build directory.
+pub(super) fn build(layout: &Layout, key: &str, reporter: &dyn Reporter, cancel: &Cancel) -> Result<()> {
+    reporter.detail("checking the tools on this host");
+    tools::check()?;
+    let catalog = super::catalog()?;
+    let build = layout.build();
+    atomic::make_dir(&build)?;
+    let tree = tree::unpack(&build)?;
+    let stop = Cancel::default();
+    let place = Place {
+        build: &build,
+        tree: &tree,
+        cancel,
+        stop: &stop,
+    };
+    let toolchain = Toolchain::ask(&tree.join("components/kubernetes"))?;
+
+    let base = build.join("base").join(
+        hash::Key::new("base 1")
+            .with("tree", tree::hash_of("base"))
+            .with("arch", arch())
+            .short(),
+    );
+    let built: Vec<(Component, PathBuf)> = catalog
+        .components
+        .iter()
+        .map(|component| (component.clone(), components::dir(&place, component, &toolchain)))
+        .collect();
+    // The base first: it mostly waits for the network and the disk.
+    let mut jobs = vec![Job::Base(base.clone())];
+    jobs.extend(
+        built
+            .iter()
+            .map(|(component, target)| Job::Component(component.clone(), target.clone())),
+    );
+    run_jobs(&place, jobs, reporter)?;
+
+    let layers = layers(&place, &catalog, &built, &base, reporter)?;
+    let mut keep: Vec<PathBuf> = built.iter().map(|(_, dir)| dir.clone()).collect();
+    keep.extend(layers.iter().filter_map(|(_, (_, dir))| dir.clone()));
+    keep.push(base.clone());
+    let layers = layers
+        .into_iter()
+        .map(|(name, (layer, _))| (name, layer))
+        .collect();
+
+    let dir = atomic::Dir::begin(&layout.bundles().join(key))?;
+    let bundle = BundleLayout(dir.path().to_owned());
+    let images = fill(&place, &bundle, &catalog, &built, &base, &layers, reporter)?;
+    let manifest = Manifest {
+        format: FORMAT,
+        key: key.to_owned(),
+        arch: arch().to_owned(),
+        kubernetes: catalog.bundle.kubernetes.clone(),
+        created: OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
+        toolchain: toolchain.go,
+        components: component_refs(&catalog),
+        images,
+        files: Manifest::sums(&bundle.0, cancel, reporter)?,
+    };
+    reporter.detail("writing the bundle to the disk");
+    manifest.write(&bundle)?;
+    dir.commit()?;
+    // Only now: until here an interrupted build may go on with an older sampan.
+    components::remove_others(&build, &keep)
+}
+
+fn component_refs(catalog: &Catalog) -> Vec<ComponentRef> {
+    let refs = catalog.components.iter();
+    refs.map(|component| ComponentRef {
+        name: component.name.clone(),
+        version: component.version.clone(),
+    })
+    .collect()
+}
+
+/// Builds what is not built yet, [`WORKERS`] at a time. The first failure ends the others.
+fn run_jobs(place: &Place<'_>, jobs: Vec<Job>, reporter: &dyn Reporter) -> Result<()> {
+    let jobs: VecDeque<Job> = jobs.into_iter().filter(|job| !job.is_built()).collect();
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    let bar = reporter.bar("building components", Some(jobs.len() as u64), Unit::Items);
+    let queue = Mutex::new(jobs);
+    let running = Mutex::new(Vec::new());
+    let failure = Mutex::new(None);
+    let worker = || {
+        while let Some(job) = next(&queue) {
+            let title = job.title();
+            show(&*bar, &running, |running| running.push(title.clone()));
+            let begun = Instant::now();
+            let result = place.stop.check().and_then(|()| job.build(place));
+            show(&*bar, &running, |running| running.retain(|other| *other != title));
+            match result {
+                Ok(()) => {
+                    bar.advance(1);
+                    reporter.info(&format!("{title}: built in {} s", begun.elapsed().as_secs()));
+                }
+                Err(error) => {
+                    // What fails after the first failure was ended by us.
+                    if !place.stop.flag().swap(true, Ordering::Relaxed) {
+                        *lock(&failure) = Some(error);
+                    }
+                    return;
+                }
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(worker);
+        }
+    });
+    let failure = lock(&failure).take();
+    failure.map_or(Ok(()), Err)
+}
+
+fn next(queue: &Mutex<VecDeque<Job>>) -> Option<Job> {
+    lock(queue).pop_front()
+}
+
+fn show(bar: &dyn Bar, running: &Mutex<Vec<String>>, change: impl FnOnce(&mut Vec<String>)) {
+    let mut running = lock(running);
+    change(&mut running);
+    bar.message(&running.join(", "));
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn build_base(place: &Place<'_>, target: &Path) -> Result<()> {
+    let dir = atomic::Dir::begin(target)?;
+    let command = Command::new("sh")
+        .path(&place.tree.join("base/build.sh"))
+        .path(dir.path())
+        .deadline(BASE_DEADLINE);
+    job::run(
+        "the base system",
+        &command,
+        &place.log("base"),
+        place.cancel,
+        place.stop,
+    )?;
+    if let Some(file) = BASE_FILES.iter().find(|file| !dir.path().join(file).is_file()) {
+        return Err(
+            Error::new(Kind::Bundle, format!("images/base/build.sh left no {file}"))
+                .hint(format!("its log: {}", place.log("base").display())),
+        );
+    }
+    atomic::remove(target)?;
+    dir.commit()
+}
+
+/// All layers by name; those made by a script with the directory they are from.
+type Layers = BTreeMap<String, (Layer, Option<PathBuf>)>;
+
+fn layers(
+    place: &Place<'_>,
+    catalog: &Catalog,
+    built: &[(Component, PathBuf)],
+    base: &Path,
+    reporter: &dyn Reporter,
+) -> Result<Layers> {
+    let mut layers = Layers::new();
+    for spec in &catalog.layers {
+        let made = match &spec.script {
+            Some(script) => {
+                let dir = script_layer(place, &spec.name, script, base, reporter)?;
+                (Layer::of_dir(&dir.join("root"))?, Some(dir))
+            }
+            None => {
+                let mut layer = Layer::default();
+                for file in &spec.files {
+                    layer.program(&file.path, components::program(built, &file.program)?);
+                }
+                for link in &spec.links {
+                    layer.link(&link.path, &link.target);
+                }
+                (layer, None)
+            }
+        };
+        layers.insert(spec.name.clone(), made);
+    }
+    Ok(layers)
+}
+
+/// Runs a layer's script unless it was run with the same inputs before; returns the directory whose `root` is the layer.
+fn script_layer(
+    place: &Place<'_>,
+    name: &str,
+    script: &str,
+    base: &Path,
+    reporter: &dyn Reporter,
+) -> Result<PathBuf> {
+    let base_name = base.file_name().unwrap_or_default().to_string_lossy();
+    let key = hash::Key::new("layer 1")
+        .with("base", base_name.as_bytes())
+        .with("tree", tree::hash_of("containers"));
+    let target = place
+        .build
+        .join("layers")
+        .join(format!("{name}-{}", key.with("script", script).short()));
+    if target.is_dir() {
+        return Ok(target);
+    }
+    reporter.detail(&format!("making the image layer {name}"));
+    let dir = atomic::Dir::begin(&target)?;
+    let root = dir.path().join("root");
+    fs::create_dir(&root).map_err(Error::io(&root))?;
+    let command = Command::new("sh")
+        .path(&place.tree.join(script))
+        .path(&base.join("rootfs.tar"))
+        .path(&root)
+        .deadline(BASE_DEADLINE);
+    job::run(
+        &format!("layer {name}"),
+        &command,
+        &place.log(&format!("layer-{name}")),
+        place.cancel,
+        place.stop,
+    )?;
+    dir.commit()?;
+    Ok(target)
+}
+
+/// Puts everything but the manifest into the bundle.
+fn fill(
+    place: &Place<'_>,
+    bundle: &BundleLayout,
+    catalog: &Catalog,
+    built: &[(Component, PathBuf)],
+    base: &Path,
+    layers: &BTreeMap<String, Layer>,
+    reporter: &dyn Reporter,
+) -> Result<Vec<ImageRef>> {
+    reporter.detail("writing the container images");
+    let staging = atomic::Dir::begin(&place.build.join("staging"))?;
+    let archive = staging.path().join("node.tar");
+    let images = oci::write(&archive, arch(), &catalog.images, layers, place.cancel)?;
+
+    reporter.detail("making the parts disk");
+    let mut files = vec![Part {
+        folder: "images".into(),
+        name: "node.tar".into(),
+        from: archive,
+        executable: false,
+    }];
+    for (_, program) in catalog.programs() {
+        if let Some(dest) = program.dest {
+            files.push(Part {
+                folder: dest.folder().to_owned(),
+                name: program.name.clone(),
+                from: components::program(built, &program.name)?,
+                executable: true,
+            });
+        }
+    }
+    parts::make(&bundle.parts(), files)?;
+    drop(staging);
+    place.cancel.check()?;
+
+    reporter.detail("copying the base system");
+    let kubectl = components::program(built, "kubernetes")?;
+    atomic::make_dir(&bundle.0.join("bin"))?;
+    let copies = [
+        (base.join("disk.raw"), bundle.disk()),
+        (base.join("vmlinuz"), bundle.kernel()),
+        (base.join("initrd.img"), bundle.initrd()),
+        (base.join("cmdline"), bundle.cmdline()),
+        (kubectl, bundle.kubectl()),
+    ];
+    for (from, to) in &copies {
+        sparse::copy(from, to, &mut |_| ())?;
+    }
+    for (path, mode) in [
+        (bundle.disk(), 0o444),
+        (bundle.parts(), 0o444),
+        (bundle.kubectl(), 0o555),
+    ] {
+        // Machines only read them: a driver that would write to a shared disk is told so by the system.
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(Error::io(&path))?;
+    }
+    Ok(images)
+}

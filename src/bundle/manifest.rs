@@ -1,0 +1,356 @@
+//! `bundle.toml`: what a bundle holds, with sizes and sha256 sums; and the two checks against it, a cheap and a full one.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, FileTimes};
+use std::path::Path;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Kind, Result};
+use crate::layout::BundleLayout;
+use crate::progress::{Bar, Cancel, Reporter, Unit};
+use crate::store::{atomic, hash};
+
+/// The version of the file's format.
+pub const FORMAT: u32 = 1;
+
+/// The file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The bundle's key: the name of its directory.
+    pub key: String,
+    /// Architecture as Go spells it: "amd64", "arm64".
+    pub arch: String,
+    /// Kubernetes version with leading "v".
+    pub kubernetes: String,
+    /// When it was made, RFC 3339.
+    pub created: String,
+    /// What made the programs: "go1.26.8".
+    pub toolchain: String,
+    /// Components.
+    #[serde(rename = "component")]
+    pub components: Vec<ComponentRef>,
+    /// Container images in `images/node.tar` of the parts disk.
+    #[serde(rename = "image")]
+    pub images: Vec<ImageRef>,
+    /// Files by path relative to the bundle.
+    pub files: BTreeMap<String, FileSum>,
+}
+
+/// A component of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ComponentRef {
+    /// Our name for it.
+    pub name: String,
+    /// Upstream's version.
+    pub version: String,
+}
+
+/// A container image of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageRef {
+    /// Full name with registry, without tag.
+    pub name: String,
+    /// Tag.
+    pub tag: String,
+    /// Digest of its manifest, "sha256:…".
+    pub digest: String,
+}
+
+/// Size and sum of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileSum {
+    /// In hex.
+    pub sha256: String,
+    /// In bytes.
+    pub size: u64,
+}
+
+impl Manifest {
+    /// Reads the manifest of a bundle; nothing there is `None`.
+    ///
+    /// # Errors
+    /// [`Kind::Bundle`] when it cannot be used, or the I/O error.
+    pub fn read(bundle: &BundleLayout) -> Result<Option<Self>> {
+        let path = bundle.manifest();
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io(&path)(error)),
+        };
+        let bad = |why: &str| {
+            Error::new(Kind::Bundle, format!("{}: {why}", path.display()))
+                .hint("`sampan bundle build` makes it again")
+        };
+        // The format first: a newer one may have fields that we do not know.
+        let table: toml::Table = toml::from_str(&text).map_err(|error| bad(error.message()))?;
+        match table.get("format").and_then(toml::Value::as_integer) {
+            Some(format) if format == i64::from(FORMAT) => {}
+            Some(format) => {
+                let path = path.display();
+                return Err(Error::new(
+                    Kind::Bundle,
+                    format!("{path}: format {format} is from another sampan"),
+                )
+                .hint(format!(
+                    "this one reads format {FORMAT}: use the sampan that wrote it"
+                )));
+            }
+            None => return Err(bad("no format")),
+        }
+        table
+            .try_into()
+            .map(Some)
+            .map_err(|error: toml::de::Error| bad(error.message()))
+    }
+
+    /// Writes it into the bundle, last of all its files.
+    ///
+    /// # Errors
+    /// The I/O error with the path.
+    pub fn write(&self, bundle: &BundleLayout) -> Result<()> {
+        let text = toml::to_string(self)
+            .map_err(|error| Error::new(Kind::Internal, "bundle.toml cannot be written").because(error))?;
+        atomic::write(&bundle.manifest(), 0o644, text.as_bytes())
+    }
+
+    /// Sums of all files of a bundle; two files at a time.
+    ///
+    /// # Errors
+    /// The I/O error with the path, or [`Kind::Interrupted`].
+    pub fn sums(dir: &Path, cancel: &Cancel, reporter: &dyn Reporter) -> Result<BTreeMap<String, FileSum>> {
+        let names = files_in(dir, "")?;
+        let total = names.iter().map(|name| size(&dir.join(name))).sum();
+        let bar = reporter.bar("sealing the bundle", Some(total), Unit::Bytes);
+        let mut sums = BTreeMap::new();
+        for (name, sum) in sum_all(dir, &names, &*bar)? {
+            cancel.check()?;
+            sums.insert(name, sum);
+        }
+        Ok(sums)
+    }
+
+    /// Whether the files look whole: all there, of the right size, and none written to after the manifest was. The last kind is
+    /// read and its sum compared. Takes a millisecond where nothing was touched. Returns what is wrong.
+    ///
+    /// # Errors
+    /// The I/O error with the path.
+    pub fn damage(&self, bundle: &BundleLayout) -> Result<Option<String>> {
+        let sealed = bundle
+            .manifest()
+            .metadata()
+            .and_then(|meta| meta.modified())
+            .map_err(Error::io(&bundle.manifest()))?;
+        let mut touched = Vec::new();
+        for (name, sum) in &self.files {
+            let Ok(meta) = bundle.0.join(name).metadata() else {
+                return Ok(Some(format!("{name} is missing")));
+            };
+            if meta.len() != sum.size {
+                return Ok(Some(format!(
+                    "{name} has {} bytes instead of {}",
+                    meta.len(),
+                    sum.size
+                )));
+            }
+            if meta.modified().is_ok_and(|modified| modified > sealed) {
+                touched.push(name.clone());
+            }
+        }
+        if touched.is_empty() {
+            return Ok(None);
+        }
+        let damage = self.compare(bundle, &touched, &crate::progress::Silent)?;
+        if damage.is_none() {
+            // Only touched: so that the next check need not read it again. Not being allowed to costs only that time.
+            let now = FileTimes::new().set_modified(SystemTime::now());
+            let _ = File::open(bundle.manifest()).and_then(|file| file.set_times(now));
+        }
+        Ok(damage)
+    }
+
+    /// Reads every file and compares its sum. Returns what is wrong.
+    ///
+    /// # Errors
+    /// The I/O error with the path.
+    pub fn verify(&self, bundle: &BundleLayout, reporter: &dyn Reporter) -> Result<Option<String>> {
+        if let Some(damage) = self.damage(bundle)? {
+            return Ok(Some(damage));
+        }
+        let names: Vec<String> = self.files.keys().cloned().collect();
+        self.compare(bundle, &names, reporter)
+    }
+
+    fn compare(
+        &self,
+        bundle: &BundleLayout,
+        names: &[String],
+        reporter: &dyn Reporter,
+    ) -> Result<Option<String>> {
+        let total = names
+            .iter()
+            .filter_map(|name| self.files.get(name))
+            .map(|sum| sum.size)
+            .sum();
+        let bar = reporter.bar("checking the bundle", Some(total), Unit::Bytes);
+        let found = sum_all(&bundle.0, names, &*bar)?;
+        let differs = |(name, sum): &(String, FileSum)| self.files.get(name) != Some(sum);
+        Ok(found
+            .into_iter()
+            .find(differs)
+            .map(|(name, _)| format!("{name} has another content than it should")))
+    }
+}
+
+/// Sums of these files, two at a time.
+fn sum_all(dir: &Path, names: &[String], bar: &dyn Bar) -> Result<Vec<(String, FileSum)>> {
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let worker = || -> Result<Vec<_>> {
+        let mut sums = Vec::new();
+        while let Some(name) = names.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+            let path = dir.join(name);
+            let sha256 = hash::file(&path, &mut |count| bar.advance(count))?;
+            sums.push((
+                name.clone(),
+                FileSum {
+                    sha256,
+                    size: size(&path),
+                },
+            ));
+        }
+        Ok(sums)
+    };
+    std::thread::scope(|scope| {
+        let other = scope.spawn(worker);
+        let mut sums: Vec<_> = worker()?;
+        let others = other
+            .join()
+            .map_err(|_| Error::new(Kind::Internal, "a thread that hashes files failed"))??;
+        sums.extend(others);
+        Ok(sums)
+    })
+}
+
+fn size(path: &Path) -> u64 {
+    path.metadata().map_or(0, |meta| meta.len())
+}
+
+/// Paths of all files below a directory, relative to it.
+fn files_in(dir: &Path, prefix: &str) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).map_err(Error::io(dir))? {
+        let entry = entry.map_err(Error::io(dir))?;
+        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if entry.file_type().map_err(Error::io(dir))?.is_dir() {
+            names.extend(files_in(&entry.path(), &format!("{name}/"))?);
+        } else {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Silent;
+
+    fn sealed() -> (tempfile::TempDir, BundleLayout, Manifest) {
+        let dir = tempfile::tempdir().unwrap();
+        let bundle = BundleLayout(dir.path().join("key"));
+        fs::create_dir_all(bundle.0.join("bin")).unwrap();
+        fs::write(bundle.disk(), "disk").unwrap();
+        fs::write(bundle.kubectl(), "kubectl").unwrap();
+        let manifest = Manifest {
+            format: FORMAT,
+            key: "key".into(),
+            arch: "amd64".into(),
+            kubernetes: "v1".into(),
+            created: "2026-01-01T00:00:00Z".into(),
+            toolchain: "go1".into(),
+            components: vec![ComponentRef {
+                name: "c".into(),
+                version: "v1".into(),
+            }],
+            images: vec![ImageRef {
+                name: "i".into(),
+                tag: "t".into(),
+                digest: "sha256:0".into(),
+            }],
+            files: Manifest::sums(&bundle.0, &Cancel::default(), &Silent).unwrap(),
+        };
+        manifest.write(&bundle).unwrap();
+        (dir, bundle, manifest)
+    }
+
+    #[test]
+    fn a_manifest_is_read_as_it_was_written() {
+        let (_dir, bundle, manifest) = sealed();
+        assert_eq!(Manifest::read(&bundle).unwrap(), Some(manifest.clone()));
+        assert_eq!(
+            manifest.files.keys().collect::<Vec<_>>(),
+            ["bin/kubectl", "disk.raw"]
+        );
+        assert_eq!(manifest.damage(&bundle).unwrap(), None);
+        assert_eq!(manifest.verify(&bundle, &Silent).unwrap(), None);
+    }
+
+    #[test]
+    fn files_that_are_gone_short_or_changed_are_found() {
+        let (_dir, bundle, manifest) = sealed();
+        fs::remove_file(bundle.kubectl()).unwrap();
+        assert_eq!(
+            manifest.damage(&bundle).unwrap().unwrap(),
+            "bin/kubectl is missing"
+        );
+        fs::write(bundle.kubectl(), "kube").unwrap();
+        assert_eq!(
+            manifest.damage(&bundle).unwrap().unwrap(),
+            "bin/kubectl has 4 bytes instead of 7"
+        );
+        fs::write(bundle.kubectl(), "kubectL").unwrap();
+        let later = SystemTime::now() + std::time::Duration::from_secs(5);
+        let touch = |path: &Path| {
+            File::options()
+                .append(true)
+                .open(path)
+                .unwrap()
+                .set_modified(later)
+                .unwrap()
+        };
+        touch(&bundle.kubectl());
+        assert!(
+            manifest
+                .damage(&bundle)
+                .unwrap()
+                .unwrap()
+                .contains("another content")
+        );
+        fs::write(bundle.kubectl(), "kubectl").unwrap();
+        touch(&bundle.kubectl());
+        assert_eq!(manifest.damage(&bundle).unwrap(), None);
+    }
+
+    #[test]
+    fn a_manifest_of_another_format_or_cut_short_is_refused() {
+        let (_dir, bundle, _) = sealed();
+        let text = fs::read_to_string(bundle.manifest()).unwrap();
+        fs::write(bundle.manifest(), text.replacen("format = 1", "format = 2", 1)).unwrap();
+        assert!(
+            Manifest::read(&bundle)
+                .unwrap_err()
+                .to_string()
+                .contains("format 2 is from another sampan")
+        );
+        fs::write(bundle.manifest(), &text[..text.len() / 2]).unwrap();
+        assert_eq!(Manifest::read(&bundle).unwrap_err().kind(), Kind::Bundle);
+    }
+}

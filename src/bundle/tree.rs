@@ -1,0 +1,148 @@
+//! The `images/` tree: embedded in the binary, so that an installed sampan builds bundles too, and unpacked where it runs.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use include_dir::{Dir, DirEntry, File, include_dir};
+
+use super::catalog::Catalog;
+use crate::error::{Error, Kind, Result};
+use crate::store::{atomic, hash};
+
+static IMAGES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/images");
+
+/// The embedded catalog.
+///
+/// # Errors
+/// [`Kind::Bundle`] when it has a mistake.
+pub fn catalog() -> Result<Catalog> {
+    let text = IMAGES.get_file("catalog.toml").and_then(File::contents_utf8);
+    Catalog::parse(text.ok_or_else(|| Error::new(Kind::Internal, "no catalog.toml in this build of sampan"))?)
+}
+
+/// The hash of the whole tree, or of one folder of it.
+pub(super) fn hash_of(folder: &str) -> String {
+    let mut key = hash::Key::new("images tree 1");
+    for file in files() {
+        if file.path().starts_with(folder) {
+            key = key.with(&file.path().to_string_lossy(), file.contents());
+        }
+    }
+    key.finish()
+}
+
+/// Unpacks the tree to `build`/tree-HASH, unless it is there; trees of other versions of sampan are removed. The caller holds the
+/// lock of the build directory.
+///
+/// # Errors
+/// The I/O error with the path.
+pub(super) fn unpack(build: &Path) -> Result<PathBuf> {
+    let mut name = format!("tree-{}", hash_of(""));
+    name.truncate("tree-".len() + 16);
+    remove_others(build, &name)?;
+    let target = build.join(name);
+    if is_whole(&target) {
+        return Ok(target);
+    }
+    atomic::remove(&target)?;
+    let dir = atomic::Dir::begin(&target)?;
+    for file in files() {
+        let path = dir.path().join(file.path());
+        if let Some(parent) = path.parent() {
+            atomic::make_dir(parent)?;
+        }
+        fs::write(&path, file.contents()).map_err(Error::io(&path))?;
+        // The embedded tree has no permissions; nothing else in it is a program.
+        let mode = if path.extension().is_some_and(|extension| extension == "sh") {
+            0o755
+        } else {
+            0o644
+        };
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(Error::io(&path))?;
+    }
+    dir.commit()?;
+    Ok(target)
+}
+
+fn is_whole(dir: &Path) -> bool {
+    files()
+        .iter()
+        .all(|file| fs::read(dir.join(file.path())).is_ok_and(|bytes| bytes == file.contents()))
+}
+
+fn remove_others(build: &Path, keep: &str) -> Result<()> {
+    let Ok(entries) = fs::read_dir(build) else {
+        return Ok(());
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        if name.to_string_lossy().starts_with("tree-") && name != keep {
+            atomic::remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// All files, sorted by path.
+fn files() -> &'static [&'static File<'static>] {
+    static FILES: OnceLock<Vec<&'static File<'static>>> = OnceLock::new();
+    FILES.get_or_init(|| {
+        let mut files = Vec::new();
+        collect(&IMAGES, &mut files);
+        files.sort_by_key(|file| file.path());
+        files
+    })
+}
+
+fn collect(dir: &'static Dir<'static>, files: &mut Vec<&'static File<'static>>) {
+    for entry in dir.entries() {
+        match entry {
+            DirEntry::Dir(dir) => collect(dir, files),
+            DirEntry::File(file) => files.push(file),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tree_is_unpacked_once_and_mended_when_changed() {
+        let build = tempfile::tempdir().unwrap();
+        fs::create_dir(build.path().join("tree-0123")).unwrap();
+        let tree = unpack(build.path()).unwrap();
+        assert!(
+            tree.join("base/build.sh")
+                .metadata()
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o100
+                != 0
+        );
+        assert!(!build.path().join("tree-0123").exists());
+        let catalog = tree.join("catalog.toml");
+        let before = catalog.metadata().unwrap().modified().unwrap();
+        unpack(build.path()).unwrap();
+        assert_eq!(catalog.metadata().unwrap().modified().unwrap(), before);
+        fs::write(&catalog, "").unwrap();
+        unpack(build.path()).unwrap();
+        assert!(catalog.metadata().unwrap().len() > 0);
+    }
+
+    #[test]
+    fn nothing_that_a_build_leaves_is_in_the_tree() {
+        for file in files() {
+            let size = file.contents().len();
+            assert!(
+                size < 512 * 1024,
+                "{} has {size} bytes: is it a build's output?",
+                file.path().display()
+            );
+        }
+        assert_ne!(hash_of("base"), hash_of("containers"));
+    }
+}
