@@ -1,0 +1,90 @@
+//! Base settings: parts disk mounted, host name and `/etc/hosts`, kernel modules and settings, programs linked from the parts
+//! disk to where they are looked for. A base of sampan's own brings most of it; another base gets it here.
+
+use sampan_driver::Command;
+use serde_json::json;
+
+use super::guest::{self, Entry, Stamp};
+use super::{Node, render};
+use crate::error::{Error, Kind, Result};
+
+/// The step's name.
+pub(super) const ID: &str = "base";
+
+/// Where the parts disk is mounted in the guest.
+pub(super) const PARTS: &str = "/opt/sampan/parts";
+
+const HOSTNAME: &str = "/etc/hostname";
+const MODULES: &str = "/etc/modules-load.d/sampan.conf";
+const SYSCTL: &str = "/etc/sysctl.d/60-sampan.conf";
+
+/// Programs of the node: name in /usr/local/bin, name on the parts disk.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("kubelet", "kubernetes"),
+    ("kubeadm", "kubernetes"),
+    ("kubectl", "kubernetes"),
+    ("containerd", "containerd"),
+    ("containerd-shim-runc-v2", "containerd-shim-runc-v2"),
+    ("ctr", "ctr"),
+    ("runc", "runc"),
+];
+
+pub(super) fn is_done(node: &Node<'_>) -> Result<bool> {
+    Ok(Stamp::new(node, ID).is(&guest::digest(&entries(node)?))? && mounted(node)?)
+}
+
+pub(super) fn apply(node: &Node<'_>) -> Result<()> {
+    mount_parts(node)?;
+    let entries = entries(node)?;
+    let changed = guest::update(node, &entries)?;
+    let hostname = Command::new("hostname").arg(&node.spec.name);
+    let modules = Command::new("modprobe")
+        .arg("--all")
+        .args(render::base(&MODULES[1..])?.lines());
+    let sysctl = Command::new("sysctl").args(["--quiet", "--load", SYSCTL]);
+    for (file, command) in [(HOSTNAME, hostname), (MODULES, modules), (SYSCTL, sysctl)] {
+        if changed.contains(&file) {
+            guest::run(node, &command)?;
+        }
+    }
+    Stamp::new(node, ID).write(&guest::digest(&entries))
+}
+
+fn entries(node: &Node<'_>) -> Result<Vec<Entry>> {
+    let context = json!({ "name": node.spec.name, "address": node.address });
+    let mut entries = vec![
+        Entry::File(HOSTNAME, 0o644, format!("{}\n", node.spec.name)),
+        Entry::File("/etc/hosts", 0o644, render::render("base/hosts", context)?),
+        Entry::File(MODULES, 0o644, render::base(&MODULES[1..])?.into()),
+        Entry::File(SYSCTL, 0o644, render::base(&SYSCTL[1..])?.into()),
+    ];
+    entries.extend(
+        PROGRAMS
+            .iter()
+            .map(|(name, part)| Entry::Link(format!("/usr/local/bin/{name}"), format!("{PARTS}/bin/{part}"))),
+    );
+    entries.push(Entry::Dir("/opt/cni", 0o755));
+    entries.push(Entry::Link("/opt/cni/bin".into(), format!("{PARTS}/cni")));
+    Ok(entries)
+}
+
+fn mounted(node: &Node<'_>) -> Result<bool> {
+    Ok(node
+        .runner
+        .succeeds(&Command::new("mountpoint").args(["-q", PARTS]))?)
+}
+
+fn mount_parts(node: &Node<'_>) -> Result<()> {
+    if mounted(node)? {
+        return Ok(());
+    }
+    guest::run(node, &Command::new("mkdir").args(["-p", PARTS]))?;
+    let mount = Command::new("mount").args(["-o", "ro,noatime", "LABEL=SAMPAN-PARTS", PARTS]);
+    node.runner.run(&mount).map(drop).map_err(|error| {
+        Error::new(
+            Kind::Provision,
+            format!("the guest does not see the disk with its programs: {error}"),
+        )
+        .hint("check the bundle with `sampan bundle show`, then delete the profile and start again")
+    })
+}

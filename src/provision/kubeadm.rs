@@ -1,0 +1,447 @@
+//! The configuration that kubeadm reads, and the ones of kubelet and kube-proxy: typed, with what `--extra-config` and
+//! `--feature-gates` ask for merged in.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::{API_PORT, Node, SERVER_NAME, runtime, tuning};
+use crate::error::{Error, Kind, Result};
+use crate::settings::{ClusterSpec, ExtraConfig};
+
+/// Where strategic patches for the manifests of the control plane lie in the guest.
+pub(super) const PATCHES: &str = "/etc/kubernetes/sampan/patches";
+
+/// Components that `--extra-config` knows.
+const COMPONENTS: &[&str] = &[
+    "kubelet",
+    "kubeadm",
+    "apiserver",
+    "controller-manager",
+    "scheduler",
+    "proxy",
+    "etcd",
+];
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct InitConfiguration {
+    api_version: &'static str,
+    kind: &'static str,
+    #[serde(rename = "localAPIEndpoint")]
+    local_api_endpoint: ApiEndpoint,
+    node_registration: NodeRegistration,
+    patches: Patches,
+    timeouts: Timeouts,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ApiEndpoint {
+    advertise_address: String,
+    bind_port: u16,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NodeRegistration {
+    name: String,
+    cri_socket: String,
+    /// None: the only node has to take the user's pods too.
+    taints: [String; 0],
+    kubelet_extra_args: Vec<Arg>,
+    image_pull_policy: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ignore_preflight_errors: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Patches {
+    directory: &'static str,
+}
+
+/// Generous: the guest may be emulated.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Timeouts {
+    control_plane_component_health_check: &'static str,
+    kubelet_health_check: &'static str,
+    #[serde(rename = "kubernetesAPICall")]
+    kubernetes_api_call: &'static str,
+    #[serde(rename = "etcdAPICall")]
+    etcd_api_call: &'static str,
+}
+
+#[derive(Serialize, Debug, PartialEq, Eq)]
+struct Arg {
+    name: String,
+    value: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ClusterConfiguration {
+    api_version: &'static str,
+    kind: &'static str,
+    cluster_name: String,
+    kubernetes_version: String,
+    control_plane_endpoint: String,
+    encryption_algorithm: &'static str,
+    certificate_validity_period: &'static str,
+    networking: Networking,
+    etcd: Etcd,
+    api_server: ApiServer,
+    controller_manager: Component,
+    scheduler: Component,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    feature_gates: BTreeMap<String, bool>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Networking {
+    dns_domain: String,
+    pod_subnet: String,
+    service_subnet: String,
+}
+
+#[derive(Serialize)]
+struct Etcd {
+    local: LocalEtcd,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LocalEtcd {
+    data_dir: &'static str,
+    extra_args: Vec<Arg>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ApiServer {
+    #[serde(rename = "certSANs")]
+    cert_sans: Vec<String>,
+    extra_args: Vec<Arg>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Component {
+    extra_args: Vec<Arg>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct KubeletConfiguration {
+    api_version: &'static str,
+    kind: &'static str,
+    cgroup_driver: &'static str,
+    #[serde(rename = "containerRuntimeEndpoint")]
+    runtime: String,
+    resolv_conf: &'static str,
+    fail_swap_on: bool,
+    /// Local disks: what fills them is the user's, and evicting a single node's pods helps nobody.
+    eviction_hard: BTreeMap<&'static str, &'static str>,
+    #[serde(rename = "imageGCHighThresholdPercent")]
+    image_gc_high_threshold_percent: u8,
+    sync_frequency: &'static str,
+    file_check_frequency: &'static str,
+    node_status_update_frequency: &'static str,
+    node_status_report_frequency: &'static str,
+    node_lease_duration_seconds: u32,
+    volume_stats_agg_period: &'static str,
+    cpu_manager_reconcile_period: &'static str,
+    runtime_request_timeout: &'static str,
+    container_log_max_size: &'static str,
+    container_log_monitor_interval: &'static str,
+    max_parallel_image_pulls: u32,
+    serialize_image_pulls: bool,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    feature_gates: BTreeMap<String, bool>,
+}
+
+/// The whole file for kubeadm: four documents.
+///
+/// # Errors
+/// [`Kind::Usage`] for extra configuration or feature gates that cannot be used.
+pub(super) fn configuration(node: &Node<'_>) -> Result<String> {
+    check_components(&node.spec.extra_config)?;
+    let gates = gates(&node.spec.feature_gates)?;
+    let documents = [
+        to_yaml(&init(node)?)?,
+        to_yaml(&cluster(node, &gates)?)?,
+        to_yaml(&kubelet(&gates))?,
+        to_yaml(&proxy(node.spec)?)?,
+    ];
+    Ok(documents.join("---\n"))
+}
+
+fn init(node: &Node<'_>) -> Result<InitConfiguration> {
+    Ok(InitConfiguration {
+        api_version: "kubeadm.k8s.io/v1beta4",
+        kind: "InitConfiguration",
+        local_api_endpoint: ApiEndpoint {
+            advertise_address: node.address.to_string(),
+            bind_port: API_PORT,
+        },
+        node_registration: NodeRegistration {
+            name: node.spec.name.clone(),
+            cri_socket: format!("unix://{}", runtime::SOCKET),
+            taints: [],
+            kubelet_extra_args: args(
+                &[
+                    ("node-ip", &node.address.to_string()),
+                    ("housekeeping-interval", "30s"),
+                ],
+                "",
+                &node.spec.extra_config,
+                "kubelet",
+            ),
+            image_pull_policy: "IfNotPresent",
+            ignore_preflight_errors: preflight(&node.spec.extra_config)?,
+        },
+        patches: Patches { directory: PATCHES },
+        timeouts: Timeouts {
+            control_plane_component_health_check: "20m0s",
+            kubelet_health_check: "10m0s",
+            kubernetes_api_call: "10m0s",
+            etcd_api_call: "10m0s",
+        },
+    })
+}
+
+fn cluster(node: &Node<'_>, gates: &BTreeMap<String, bool>) -> Result<ClusterConfiguration> {
+    let spec = node.spec;
+    let own = |component: &str, defaults: &[(&str, &str)]| {
+        args(defaults, &spec.feature_gates, &spec.extra_config, component)
+    };
+    let mut sans = vec![
+        SERVER_NAME.to_owned(),
+        "localhost".to_owned(),
+        "127.0.0.1".to_owned(),
+        node.address.to_string(),
+    ];
+    sans.extend(spec.apiserver_names.iter().cloned());
+    sans.dedup();
+    Ok(ClusterConfiguration {
+        api_version: "kubeadm.k8s.io/v1beta4",
+        kind: "ClusterConfiguration",
+        cluster_name: spec.name.clone(),
+        kubernetes_version: spec.kubernetes_version.clone(),
+        control_plane_endpoint: format!("{}:{API_PORT}", node.address),
+        encryption_algorithm: "ECDSA-P256",
+        certificate_validity_period: "26280h0m0s",
+        networking: Networking {
+            dns_domain: spec.dns_domain.clone(),
+            pod_subnet: spec.pod_cidr.clone(),
+            service_subnet: spec.service_cidr.clone(),
+        },
+        // etcd knows nothing of Kubernetes' feature gates.
+        etcd: Etcd {
+            local: LocalEtcd {
+                data_dir: "/var/lib/etcd",
+                extra_args: args(tuning::ETCD, "", &spec.extra_config, "etcd"),
+            },
+        },
+        api_server: ApiServer {
+            cert_sans: sans,
+            extra_args: own("apiserver", tuning::API_SERVER),
+        },
+        controller_manager: Component {
+            extra_args: own("controller-manager", tuning::CONTROLLER_MANAGER),
+        },
+        scheduler: Component {
+            extra_args: own("scheduler", tuning::SCHEDULER),
+        },
+        feature_gates: gates
+            .iter()
+            .filter(|(gate, _)| kubeadm_gate(gate))
+            .map(|(k, v)| (k.clone(), *v))
+            .collect(),
+    })
+}
+
+fn kubelet(gates: &BTreeMap<String, bool>) -> KubeletConfiguration {
+    KubeletConfiguration {
+        api_version: "kubelet.config.k8s.io/v1beta1",
+        kind: "KubeletConfiguration",
+        cgroup_driver: "systemd",
+        runtime: format!("unix://{}", runtime::SOCKET),
+        resolv_conf: "/run/systemd/resolve/resolv.conf",
+        fail_swap_on: false,
+        eviction_hard: BTreeMap::from([
+            ("imagefs.available", "0%"),
+            ("nodefs.available", "0%"),
+            ("nodefs.inodesFree", "0%"),
+        ]),
+        image_gc_high_threshold_percent: 100,
+        sync_frequency: "2m0s",
+        file_check_frequency: "1m0s",
+        node_status_update_frequency: "30s",
+        node_status_report_frequency: "5m0s",
+        node_lease_duration_seconds: 120,
+        volume_stats_agg_period: "5m0s",
+        cpu_manager_reconcile_period: "1m0s",
+        runtime_request_timeout: "10m0s",
+        container_log_max_size: "10Mi",
+        container_log_monitor_interval: "1m0s",
+        max_parallel_image_pulls: 3,
+        serialize_image_pulls: false,
+        feature_gates: kubernetes_gates(gates),
+    }
+}
+
+/// The configuration of kube-proxy, also for its config map.
+///
+/// # Errors
+/// [`Kind::Usage`] for extra configuration that does not fit.
+pub(super) fn proxy(spec: &ClusterSpec) -> Result<Value> {
+    let gates = kubernetes_gates(&gates(&spec.feature_gates)?);
+    let mut config = json!({
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "mode": "nftables",
+        "clusterCIDR": spec.pod_cidr,
+        "bindAddress": "0.0.0.0",
+        "clientConnection": { "kubeconfig": "/var/lib/kube-proxy/kubeconfig.conf" },
+        // The node's own limit stands.
+        "conntrack": { "maxPerCore": 0 },
+        "nftables": { "syncPeriod": "5m0s" },
+        "configSyncPeriod": "15m0s",
+    });
+    if !gates.is_empty() {
+        config["featureGates"] = json!(gates);
+    }
+    for extra in spec
+        .extra_config
+        .iter()
+        .filter(|extra| extra.component == "proxy")
+    {
+        let value = yaml_serde::from_str(&extra.value).unwrap_or_else(|_| Value::String(extra.value.clone()));
+        set(&mut config, &extra.key, value).ok_or_else(|| {
+            Error::new(
+                Kind::Usage,
+                format!("--extra-config proxy.{}: no such field can be set", extra.key),
+            )
+            .hint("fields are those of KubeProxyConfiguration, like proxy.mode or proxy.conntrack.maxPerCore")
+        })?;
+    }
+    Ok(config)
+}
+
+/// Sets a field by its dotted path; nothing where the path leads through something that is no object.
+fn set(object: &mut Value, path: &str, value: Value) -> Option<()> {
+    let (head, rest) = path
+        .split_once('.')
+        .map_or((path, None), |(head, rest)| (head, Some(rest)));
+    let fields = object.as_object_mut()?;
+    match rest {
+        None => fields
+            .insert(head.to_owned(), value)
+            .map_or(Some(()), |_| Some(())),
+        Some(rest) => set(
+            fields.entry(head).or_insert_with(|| Value::Object(Map::new())),
+            rest,
+            value,
+        ),
+    }
+}
+
+/// Arguments of a component: ours, then feature gates, then the user's, who win.
+fn args(defaults: &[(&str, &str)], gates: &str, extra: &[ExtraConfig], component: &str) -> Vec<Arg> {
+    let mut values: BTreeMap<&str, &str> = defaults.iter().copied().collect();
+    if !gates.is_empty() {
+        values.insert("feature-gates", gates);
+    }
+    let own = extra.iter().filter(|extra| extra.component == component);
+    values.extend(own.map(|extra| (extra.key.as_str(), extra.value.as_str())));
+    values
+        .into_iter()
+        .map(|(name, value)| Arg {
+            name: name.into(),
+            value: value.into(),
+        })
+        .collect()
+}
+
+/// What of `--extra-config kubeadm.…` there is: checks that kubeadm is to pass over.
+fn preflight(extra: &[ExtraConfig]) -> Result<Vec<String>> {
+    let mut ignored = Vec::new();
+    for extra in extra.iter().filter(|extra| extra.component == "kubeadm") {
+        match extra.key.as_str() {
+            "ignore-preflight-errors" => ignored.extend(extra.value.split(',').map(str::to_owned)),
+            // Has a setting of its own, which `settings` fills from this.
+            "pod-network-cidr" => {}
+            other => {
+                return Err(Error::new(
+                    Kind::Usage,
+                    format!("--extra-config kubeadm.{other}: not supported"),
+                )
+                .hint("supported are kubeadm.ignore-preflight-errors and kubeadm.pod-network-cidr"));
+            }
+        }
+    }
+    Ok(ignored)
+}
+
+fn check_components(extra: &[ExtraConfig]) -> Result<()> {
+    let unknown = extra
+        .iter()
+        .find(|extra| !COMPONENTS.contains(&extra.component.as_str()));
+    unknown.map_or(Ok(()), |extra| {
+        let message = format!(
+            "--extra-config {}.{}: no such component",
+            extra.component, extra.key
+        );
+        Err(Error::new(Kind::Usage, message).hint(format!("components are {}", COMPONENTS.join(", "))))
+    })
+}
+
+/// "A=true,B=false" as a map.
+fn gates(text: &str) -> Result<BTreeMap<String, bool>> {
+    let gate = |gate: &str| {
+        let (name, on) = gate.split_once('=')?;
+        Some((name.trim().to_owned(), on.trim().parse().ok()?))
+    };
+    text.split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .map(|part| {
+            gate(part).ok_or_else(|| {
+                Error::new(
+                    Kind::Usage,
+                    format!("--feature-gates: {part:?} is not Name=true or Name=false"),
+                )
+                .hint("give gates like SomeGate=true,OtherGate=false")
+            })
+        })
+        .collect()
+}
+
+/// Gates of kubeadm itself; all others are Kubernetes'.
+fn kubeadm_gate(gate: &str) -> bool {
+    matches!(
+        gate,
+        "NodeLocalCRISocket" | "PublicKeysECDSA" | "RootlessControlPlane"
+    )
+}
+
+fn kubernetes_gates(gates: &BTreeMap<String, bool>) -> BTreeMap<String, bool> {
+    gates
+        .iter()
+        .filter(|(gate, _)| !kubeadm_gate(gate))
+        .map(|(gate, on)| (gate.clone(), *on))
+        .collect()
+}
+
+/// A value as YAML.
+///
+/// # Errors
+/// [`Kind::Internal`]: values are ours.
+pub(super) fn to_yaml(value: &impl Serialize) -> Result<String> {
+    yaml_serde::to_string(value).map_err(|source| {
+        Error::new(Kind::Internal, "a configuration cannot be written as YAML").because(source)
+    })
+}

@@ -1,0 +1,310 @@
+//! When a cluster is fit for use: a table of what has to be true, walked with one deadline for all.
+
+use std::time::{Duration, Instant};
+
+use sampan_driver::Command;
+use serde_json::Value;
+
+use super::last_words::{is_ready, last_words, state};
+use super::{Node, guest, network};
+use crate::error::{Error, Kind, Result};
+pub use crate::settings::Wait as Component;
+
+/// Something that has to be true.
+struct Check {
+    /// What people read: "waiting for …".
+    what: &'static str,
+    /// Which `--wait` names ask for it.
+    asked_by: &'static [Component],
+    /// Looks once.
+    probe: fn(&Node<'_>) -> Result<State>,
+    /// What to do when it does not come true.
+    hint: &'static str,
+    /// Whether `start` fails without it; a warning otherwise.
+    fatal: bool,
+}
+
+/// What a look at something showed.
+enum State {
+    /// It is true.
+    Ready,
+    /// Not yet, because.
+    NotYet(String),
+}
+
+use Component::{ApiServer, AppsRunning, DefaultServiceAccount, Extra, Kubelet, NodeReady, SystemPods};
+
+/// Cheap ones first; each needs those before it.
+const CHECKS: &[Check] = &[
+    Check {
+        what: "kubelet",
+        asked_by: &[Kubelet],
+        probe: kubelet,
+        hint: "see `sampan ssh -- systemctl status kubelet`",
+        fatal: true,
+    },
+    Check {
+        what: "the apiserver",
+        asked_by: &[
+            ApiServer,
+            SystemPods,
+            DefaultServiceAccount,
+            AppsRunning,
+            NodeReady,
+            Extra,
+        ],
+        probe: api_server,
+        hint: "see `sampan logs`; on a busy host a longer --wait-timeout may do",
+        fatal: true,
+    },
+    Check {
+        what: "the default service account",
+        asked_by: &[DefaultServiceAccount],
+        probe: default_service_account,
+        hint: "the controller manager makes it: see `sampan kubectl -- -n kube-system get pods`",
+        fatal: true,
+    },
+    Check {
+        what: "the node",
+        asked_by: &[NodeReady, SystemPods, AppsRunning, Extra],
+        probe: node_ready,
+        hint: "see `sampan kubectl -- describe node`",
+        fatal: true,
+    },
+    Check {
+        what: "kube-proxy",
+        asked_by: &[SystemPods, AppsRunning, Extra],
+        probe: kube_proxy,
+        hint: "see `sampan kubectl -- -n kube-system logs ds/kube-proxy`",
+        fatal: true,
+    },
+    Check {
+        what: "CoreDNS",
+        asked_by: &[SystemPods, AppsRunning, Extra],
+        probe: core_dns,
+        hint: "see `sampan kubectl -- -n kube-system logs deploy/coredns`",
+        fatal: true,
+    },
+    Check {
+        what: "answers of cluster DNS",
+        asked_by: &[SystemPods, AppsRunning, Extra],
+        probe: dns_answers,
+        hint: "kube-proxy or CoreDNS does not do its work: see `sampan kubectl -- -n kube-system get pods`",
+        fatal: true,
+    },
+    Check {
+        what: "storage",
+        asked_by: &[SystemPods, AppsRunning, Extra],
+        probe: storage,
+        hint: "see `sampan kubectl -- -n kube-system logs deploy/local-path-provisioner`",
+        fatal: false,
+    },
+    Check {
+        what: "the pods of the system",
+        asked_by: &[SystemPods, Extra],
+        probe: system_pods,
+        hint: "see `sampan kubectl -- -n kube-system get pods`",
+        fatal: true,
+    },
+];
+
+/// Waits until everything that `components` ask for is true.
+///
+/// # Errors
+/// [`Kind::ControlPlaneTimeout`] with what was missing, why, and the guest's last words; [`Kind::Interrupted`]; whatever keeps
+/// the guest from being asked at all.
+pub fn wait(node: &Node<'_>, components: &[Component], deadline: Duration) -> Result<()> {
+    let end = Instant::now() + deadline;
+    for check in CHECKS
+        .iter()
+        .filter(|check| check.asked_by.iter().any(|one| components.contains(one)))
+    {
+        if let Err(reason) = until(node, check, end)? {
+            let message = format!(
+                "{} not ready within {}s: {reason}",
+                check.what,
+                deadline.as_secs()
+            );
+            if check.fatal {
+                let message = format!("{message}{}", last_words(node));
+                return Err(Error::new(Kind::ControlPlaneTimeout, message).hint(check.hint));
+            }
+            node.reporter.warn(&format!("{message} ({})", check.hint));
+        }
+    }
+    Ok(())
+}
+
+/// Looks until it is true, or until `end`: then says why it is not. Everything gets one look at least.
+fn until(node: &Node<'_>, check: &Check, end: Instant) -> Result<Result<(), String>> {
+    loop {
+        node.cancel.check()?;
+        // An apiserver that does not answer this once may answer the next time.
+        let state = match (check.probe)(node) {
+            Err(error) if matches!(error.kind(), Kind::ApiStopped | Kind::ControlPlane) => {
+                State::NotYet(error.to_string())
+            }
+            other => other?,
+        };
+        let State::NotYet(reason) = state else {
+            return Ok(Ok(()));
+        };
+        if Instant::now() >= end {
+            return Ok(Err(reason));
+        }
+        node.reporter
+            .detail(&format!("waiting for {}: {reason}", check.what));
+        std::thread::sleep(guest::PAUSE);
+    }
+}
+
+fn unless(ready: bool, reason: impl FnOnce() -> String) -> State {
+    if ready {
+        State::Ready
+    } else {
+        State::NotYet(reason())
+    }
+}
+
+fn kubelet(node: &Node<'_>) -> Result<State> {
+    Ok(unless(guest::active(node, &["kubelet.service"])?, || {
+        "the unit is not active".into()
+    }))
+}
+
+fn api_server(node: &Node<'_>) -> Result<State> {
+    let ok = node.api.is_ok("/readyz", Duration::from_secs(10));
+    Ok(unless(ok, || "/readyz does not say ok".into()))
+}
+
+fn default_service_account(node: &Node<'_>) -> Result<State> {
+    let there = node
+        .api
+        .find("/api/v1/namespaces/default/serviceaccounts/default")?;
+    Ok(unless(there.is_some(), || "not made yet".into()))
+}
+
+/// Ready, and said so since the guest booted: what an earlier life of the node reported does not count.
+fn node_ready(node: &Node<'_>) -> Result<State> {
+    let Some(there) = node.api.find(&format!("/api/v1/nodes/{}", node.spec.name))? else {
+        return Ok(State::NotYet("not registered yet".into()));
+    };
+    let conditions = there["status"]["conditions"].as_array();
+    let Some(ready) = conditions
+        .into_iter()
+        .flatten()
+        .find(|one| one["type"] == "Ready")
+    else {
+        return Ok(State::NotYet("no status yet".into()));
+    };
+    if ready["status"] != "True" {
+        return Ok(State::NotYet(
+            ready["message"].as_str().unwrap_or("not ready").to_owned(),
+        ));
+    }
+    let boot = node
+        .runner
+        .run(&Command::new("cat").arg("/proc/sys/kernel/random/boot_id"))?
+        .text();
+    Ok(unless(there["status"]["nodeInfo"]["bootID"] == *boot, || {
+        "no report since the machine started".into()
+    }))
+}
+
+fn kube_proxy(node: &Node<'_>) -> Result<State> {
+    let set = node
+        .api
+        .get("/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy")?;
+    let number = |field: &str| set["status"][field].as_i64().unwrap_or(0);
+    let (ready, wanted) = (number("numberReady"), number("desiredNumberScheduled"));
+    if wanted > 0 && ready == wanted && is_observed(&set) {
+        return Ok(State::Ready);
+    }
+    Ok(State::NotYet(
+        why(node, "k8s-app%3Dkube-proxy").unwrap_or_else(|| format!("{ready} of {wanted} pods ready")),
+    ))
+}
+
+fn core_dns(node: &Node<'_>) -> Result<State> {
+    deployment(node, "coredns", "k8s-app%3Dkube-dns")
+}
+
+fn storage(node: &Node<'_>) -> Result<State> {
+    deployment(node, "local-path-provisioner", "app%3Dlocal-path-provisioner")
+}
+
+fn deployment(node: &Node<'_>, name: &str, selector: &str) -> Result<State> {
+    let there = node.api.get(&format!(
+        "/apis/apps/v1/namespaces/kube-system/deployments/{name}"
+    ))?;
+    let wanted = there["spec"]["replicas"].as_i64().unwrap_or(1);
+    let available = there["status"]["availableReplicas"].as_i64().unwrap_or(0);
+    let updated = there["status"]["updatedReplicas"].as_i64().unwrap_or(0);
+    if available >= wanted && updated >= wanted && is_observed(&there) {
+        return Ok(State::Ready);
+    }
+    Ok(State::NotYet(why(node, selector).unwrap_or_else(|| {
+        format!("{available} of {wanted} pods available")
+    })))
+}
+
+/// Whether the status is about the present specification.
+fn is_observed(object: &Value) -> bool {
+    object["status"]["observedGeneration"].as_i64() >= object["metadata"]["generation"].as_i64()
+}
+
+/// Why pods are not ready, in their own words.
+fn why(node: &Node<'_>, selector: &str) -> Option<String> {
+    let list = node
+        .api
+        .get(&format!(
+            "/api/v1/namespaces/kube-system/pods?labelSelector={selector}"
+        ))
+        .ok()?;
+    let pod = list["items"].as_array()?.iter().find(|pod| !is_ready(pod))?;
+    Some(format!("{} is {}", pod["metadata"]["name"].as_str()?, state(pod)))
+}
+
+/// The whole way that a pod's question takes: the service's address, kube-proxy's rules, CoreDNS, the apiserver behind it.
+fn dns_answers(node: &Node<'_>) -> Result<State> {
+    let server = network::dns_address(&node.spec.service_cidr)?.to_string();
+    let name = format!("kubernetes.default.svc.{}.", node.spec.dns_domain);
+    let ask = Command::new("busybox")
+        .args(["nslookup", &name, &server])
+        .deadline(Duration::from_secs(30));
+    Ok(unless(node.runner.succeeds(&ask)?, || {
+        format!("{name} is not resolved by {server}")
+    }))
+}
+
+fn system_pods(node: &Node<'_>) -> Result<State> {
+    let list = node.api.get("/api/v1/namespaces/kube-system/pods")?;
+    let pods = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let waiting = pods
+        .iter()
+        .find(|pod| !is_ready(pod) && pod["metadata"]["deletionTimestamp"].is_null());
+    Ok(match waiting {
+        _ if pods.is_empty() => State::NotYet("there are none yet".into()),
+        Some(pod) => State::NotYet(format!(
+            "{} is {}",
+            pod["metadata"]["name"].as_str().unwrap_or("one"),
+            state(pod)
+        )),
+        None => State::Ready,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_component_asks_for_something() {
+        for component in Component::ALL {
+            assert!(
+                CHECKS.iter().any(|check| check.asked_by.contains(&component)),
+                "{component:?}"
+            );
+        }
+    }
+}
