@@ -1,1 +1,239 @@
-//! The fake driver.
+//! The test driver: a machine is a process of this program that answers on the forwarded API port like a small cluster.
+//!
+//! It exists for tests of everything above drivers: starts that fail, hang, are interrupted or killed. Its guest is a directory;
+//! commands in it are answered by [`Runner`](sampan_driver::Runner) from what is in there, without running anything.
+//! `fake.toml` in the driver's cache directory ([`FakeConfig`]) says what goes wrong where; it is read afresh each time.
+//!
+//! | module     | responsible for                                              |
+//! |------------|--------------------------------------------------------------|
+//! | `files`    | names in a machine's directory, the machine's description    |
+//! | `process`  | starting, recognising and ending the machine's process       |
+//! | `guest`    | what commands in the guest do                                |
+//! | `machine`  | the body of the machine's process                            |
+//! | `http`     | just enough of HTTP                                          |
+//! | `cluster`  | just enough of the Kubernetes API                            |
+//! | `objects`  | the states of objects that controllers would bring about     |
+
+mod cluster;
+mod files;
+mod guest;
+mod http;
+mod machine;
+mod objects;
+mod process;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sampan_driver::{Driver, DriverError, Endpoint, Features, Health, MachineSpec, MachineState, Result};
+use serde::{Deserialize, Serialize};
+
+pub use machine::run as run_machine;
+
+use files::{Files, Machine};
+use process::Process;
+
+/// How long a process may take to listen.
+const LISTEN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What goes wrong, and where. Points are the names of driver calls ("check", "create", "start", "stop"), the programs of
+/// guest commands ("tar", "systemctl", "ctr", "kubeadm", …) and "api" (the apiserver never answers).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FakeConfig {
+    /// Milliseconds that every guest command takes.
+    pub delay: u64,
+    /// The point that fails.
+    pub fail_at: Option<String>,
+    /// The point that never ends (a guest command: not before its deadline).
+    pub hang_at: Option<String>,
+}
+
+impl FakeConfig {
+    /// Reads `fake.toml` in a cache directory; without one nothing goes wrong.
+    ///
+    /// # Errors
+    /// When the file cannot be read or says something else.
+    pub fn load(cache: &Path) -> Result<Self> {
+        let path = cache.join("fake.toml");
+        match fs::read_to_string(&path) {
+            Ok(text) => toml::from_str(&text).map_err(|error| {
+                DriverError::io(path)(std::io::Error::new(std::io::ErrorKind::InvalidData, error))
+            }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(DriverError::io(path)(error)),
+        }
+    }
+
+    fn fails_at(&self, point: &str) -> bool {
+        self.fail_at.as_deref() == Some(point)
+    }
+
+    fn hangs_at(&self, point: &str) -> bool {
+        self.hang_at.as_deref() == Some(point)
+    }
+}
+
+/// The test driver.
+#[derive(Debug, Clone)]
+pub struct Fake {
+    cache: PathBuf,
+    program: PathBuf,
+}
+
+impl Fake {
+    /// A driver that reads `fake.toml` in `cache` and whose machines are `program __fake-machine DIR`, a program that then
+    /// calls [`run_machine`].
+    pub fn new(cache: PathBuf, program: PathBuf) -> Self {
+        Self { cache, program }
+    }
+
+    /// Fails or hangs where `fake.toml` says so.
+    fn point(&self, name: &str, point: &str) -> Result<()> {
+        let config = FakeConfig::load(&self.cache)?;
+        while config.hangs_at(point) && FakeConfig::load(&self.cache)? == config {
+            thread::sleep(Duration::from_millis(20));
+        }
+        if config.fails_at(point) {
+            return Err(DriverError::Failed {
+                name: name.to_owned(),
+                what: format!("told to fail at {point}"),
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Driver for Fake {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    fn features(&self) -> Features {
+        Features {
+            direct_boot: true,
+            forwards: true,
+            loopback_range: cfg!(target_os = "linux"),
+            snapshots: false,
+            ssh: false,
+        }
+    }
+
+    fn check(&self) -> Result<Health> {
+        if FakeConfig::load(&self.cache)?.fails_at("check") {
+            return Err(DriverError::Unhealthy {
+                what: "the fake driver was told to be unhealthy".to_owned(),
+                hint: "change fake.toml".to_owned(),
+            });
+        }
+        self.point("host", "check")?;
+        Ok(Health {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            accelerator: String::new(),
+            reason: String::new(),
+        })
+    }
+
+    fn create(&self, spec: &MachineSpec) -> Result<()> {
+        self.point(&spec.name, "create")?;
+        let machine = Machine {
+            name: spec.name.clone(),
+            cache: self.cache.clone(),
+            cpus: spec.cpus,
+            memory_mib: spec.memory_mib,
+            forwards: spec.forwards.clone(),
+        };
+        Files::new(&spec.dir).create(&machine)
+    }
+
+    fn start(&self, spec: &MachineSpec) -> Result<()> {
+        let files = Files::new(&spec.dir);
+        if !files.exists() {
+            return Err(DriverError::NoMachine(spec.name.clone()));
+        }
+        self.point(&spec.name, "start")?;
+        if Process::find(&spec.dir).is_some() {
+            return Ok(());
+        }
+        self.create(spec)?;
+        fs::remove_file(files.listening())
+            .or_else(absent)
+            .map_err(DriverError::io(files.listening()))?;
+        let mut starting = process::spawn(&self.program, &spec.dir)?;
+        let end = Instant::now() + LISTEN_DEADLINE;
+        loop {
+            match fs::read_to_string(files.listening()) {
+                Ok(text) if text.trim() == "ok" => break,
+                Ok(text) => {
+                    if let Ok(port) = text.trim().parse() {
+                        return Err(DriverError::PortTaken { port });
+                    }
+                }
+                Err(_) => {}
+            }
+            if starting.ended() || Instant::now() >= end {
+                let what = fs::read_to_string(files.log()).unwrap_or_default();
+                return Err(DriverError::Failed {
+                    name: spec.name.clone(),
+                    what: what.trim().to_owned(),
+                });
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        starting.release();
+        Ok(())
+    }
+
+    fn stop(&self, spec: &MachineSpec, deadline: Duration) -> Result<()> {
+        self.point(&spec.name, "stop")?;
+        match Process::find(&spec.dir) {
+            Some(process) => process.end(deadline),
+            None => Ok(()),
+        }
+    }
+
+    fn kill(&self, spec: &MachineSpec) -> Result<()> {
+        match Process::find(&spec.dir) {
+            Some(process) => process.end(Duration::ZERO),
+            None => Ok(()),
+        }
+    }
+
+    fn remove(&self, spec: &MachineSpec) -> Result<()> {
+        self.kill(spec)?;
+        fs::remove_dir_all(&spec.dir)
+            .or_else(absent)
+            .map_err(DriverError::io(&spec.dir))
+    }
+
+    fn state(&self, spec: &MachineSpec) -> Result<MachineState> {
+        Ok(match Process::find(&spec.dir) {
+            Some(_) => MachineState::Running,
+            None if Files::new(&spec.dir).exists() => MachineState::Stopped,
+            None => MachineState::Absent,
+        })
+    }
+
+    fn endpoint(&self, spec: &MachineSpec) -> Result<Endpoint> {
+        let process = Process::find(&spec.dir).ok_or_else(|| DriverError::NoMachine(spec.name.clone()))?;
+        let files = Files::new(&spec.dir);
+        Ok(Endpoint {
+            forwards: files.load()?.forwards,
+            serial_log: Some(files.log()),
+            pid: Some(process.pid()),
+            runner: Some(Arc::new(guest::Guest::new(&spec.dir, &spec.name, &self.cache))),
+        })
+    }
+}
+
+/// Something to be removed that is not there is fine.
+fn absent(error: std::io::Error) -> std::io::Result<()> {
+    if error.kind() == std::io::ErrorKind::NotFound {
+        Ok(())
+    } else {
+        Err(error)
+    }
+}

@@ -1,0 +1,117 @@
+//! The body of a machine's process: listens on all its forwards; behind the API's is a small cluster, behind the others nobody.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use native_tls::{Identity, TlsAcceptor};
+use sampan_driver::Forward;
+
+use crate::FakeConfig;
+use crate::cluster::Cluster;
+use crate::files::{self, Files};
+use crate::guest::{API_CERT, API_KEY, BOOT_ID, Guest};
+use crate::http;
+
+/// The apiserver's port in the guest.
+const API_PORT: u16 = 8443;
+
+/// How long a port that was in use a moment ago may take to become free.
+const PORT_DEADLINE: Duration = Duration::from_millis(300);
+
+/// Runs the machine in `dir` until it is ended by a signal.
+///
+/// # Errors
+/// When its files cannot be used or a port is taken.
+pub fn run(dir: &Path) -> io::Result<()> {
+    let files = Files::new(dir);
+    let machine = files.load().map_err(io::Error::other)?;
+    let mut listeners = Vec::new();
+    for forward in &machine.forwards {
+        match listen(forward.host) {
+            Ok(listener) => listeners.push((*forward, listener)),
+            Err(error) => {
+                files::write(&files.listening(), forward.host.to_string().as_bytes())?;
+                return Err(io::Error::new(error.kind(), format!("{}: {error}", forward.host)));
+            }
+        }
+    }
+    let guest = Guest::new(dir, &machine.name, &machine.cache);
+    guest.boot()?;
+    let boot_id = fs::read_to_string(files.guest(BOOT_ID))?.trim().to_owned();
+    let cluster = Arc::new(Mutex::new(Cluster::open(&files, &machine.name, &boot_id)?));
+    files::write(&files.listening(), b"ok")?;
+    let server = Server {
+        files,
+        guest,
+        cache: machine.cache,
+        cluster,
+    };
+    let threads: Vec<_> = listeners
+        .into_iter()
+        .map(|(forward, listener)| {
+            let server = server.clone();
+            thread::spawn(move || server.accept(forward, &listener))
+        })
+        .collect();
+    for thread in threads {
+        // Listeners go on until the process is ended.
+        let _ = thread.join();
+    }
+    Ok(())
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let end = Instant::now() + PORT_DEADLINE;
+    loop {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < end => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            result => return result,
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Server {
+    files: Files,
+    guest: Guest,
+    cache: std::path::PathBuf,
+    cluster: Arc<Mutex<Cluster>>,
+}
+
+impl Server {
+    fn accept(&self, forward: Forward, listener: &TcpListener) {
+        for stream in listener.incoming().flatten() {
+            let server = self.clone();
+            if forward.guest_port == API_PORT {
+                // A client that goes away or speaks nonsense is its own problem.
+                thread::spawn(move || server.serve(stream));
+            }
+        }
+    }
+
+    /// Closes at once while there is no apiserver, as a machine does.
+    fn serve(&self, stream: TcpStream) -> io::Result<()> {
+        let config = FakeConfig::load(&self.cache).unwrap_or_default();
+        if !self.guest.has_api() || config.hangs_at("api") || config.fails_at("api") {
+            return Ok(());
+        }
+        let (cert, key) = (
+            fs::read(self.files.guest(API_CERT))?,
+            fs::read(self.files.guest(API_KEY))?,
+        );
+        let identity = Identity::from_pkcs8(&cert, &key).map_err(io::Error::other)?;
+        let acceptor = TlsAcceptor::new(identity).map_err(io::Error::other)?;
+        let stream = acceptor.accept(stream).map_err(io::Error::other)?;
+        http::serve(stream, |request| {
+            let mut cluster = self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
+            cluster.answer(request)
+        })
+    }
+}
