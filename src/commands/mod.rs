@@ -1,8 +1,122 @@
-//! One file per verb.
+//! One file per verb: flags -> library call -> output. With `cli` and `ui` this is the binary's side of the house: the only
+//! code that reads the environment, knows the home directory and decides how the process ends.
 
+mod app;
+pub mod bundle;
+mod completion;
+mod config;
+mod cp;
+mod delete;
+mod host;
+mod ip;
+mod kubectl;
+mod logs;
+mod profile;
+mod signals;
+mod ssh;
+mod ssh_key;
+mod start;
+mod status;
+mod stop;
+mod template;
+mod update_context;
+mod version;
+
+use std::ffi::OsString;
 use std::process::ExitCode;
+
+use crate::cli::{self, Cli, Format, Rejected, Verb};
+use crate::error::Result;
+use crate::ui::{Options, Terminal, Ui};
+
+pub use app::App;
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let words: Vec<OsString> = std::env::args_os().collect();
+    if completion::answer(&words) {
+        return ExitCode::SUCCESS;
+    }
+    let terminal = Terminal::detect(&host::variable);
+    let (ui, status) = match cli::parse(words) {
+        Ok(cli) => {
+            let ui = Ui::new(terminal, options(&cli));
+            ui.start_logs();
+            let result = run(App::new(ui.clone(), cli.global), cli.verb);
+            (ui.clone(), status_of(&ui, result))
+        }
+        Err(Rejected::Help(text)) => {
+            let ui = Ui::new(terminal, Options::default());
+            let text = if terminal.colour_out {
+                text.ansi().to_string()
+            } else {
+                text.to_string()
+            };
+            ui.bytes(text.as_bytes());
+            (ui, 0)
+        }
+        Err(Rejected::Wrong(error)) => {
+            let ui = Ui::new(terminal, Options::default());
+            (ui.clone(), status_of(&ui, Err(error)))
+        }
+    };
+    ExitCode::from(
+        ui.lost_output()
+            .map_or(status, |error| status_of(&ui, Err(error))),
+    )
+}
+
+/// The exit status, after an error was told.
+fn status_of(ui: &Ui, result: Result<u8>) -> u8 {
+    match result {
+        Ok(status) => status,
+        Err(error) => {
+            ui.error(&error);
+            error.kind().exit_code()
+        }
+    }
+}
+
+fn run(app: App, verb: Verb) -> Result<u8> {
+    match verb {
+        Verb::Start(args) => start::run(&app, &args),
+        Verb::Status(args) => status::run(&app, &args),
+        Verb::Stop(args) => stop::run(&app, &args),
+        Verb::Delete(args) => delete::run(&app, &args),
+        Verb::Kubectl(args) => kubectl::run(&app, &args),
+        Verb::Profile(args) => profile::run(&app, &args),
+        Verb::Config(args) => config::run(&app, &args),
+        Verb::UpdateContext => update_context::run(&app),
+        Verb::Bundle(args) => bundle::run(&app, &args),
+        Verb::Ssh(args) => ssh::run(&app, &args),
+        Verb::Cp(args) => cp::run(&app, &args),
+        Verb::SshKey => ssh_key::run(&app),
+        Verb::Ip => ip::run(&app),
+        Verb::Logs(args) => logs::run(&app, &args),
+        Verb::Version(args) => version::run(&app, &args),
+        Verb::Completion(args) => completion::run(&app, &args),
+        Verb::FakeMachine { dir } => host::fake_machine(&dir),
+    }
+}
+
+/// How a command line wants to be answered.
+fn options(cli: &Cli) -> Options {
+    let events = match &cli.verb {
+        Verb::Start(args) => args.output,
+        Verb::Stop(args) => args.output,
+        Verb::Delete(args) => args.output,
+        _ => Format::Text,
+    };
+    Options {
+        json: events == Format::Json,
+        quiet: cli.global.quiet,
+        verbose: cli.global.verbose,
+    }
+}
+
+/// Names of all profiles, for completion; none when they cannot be read.
+pub fn profile_names() -> Vec<String> {
+    host::layout()
+        .and_then(|layout| crate::cluster::list(&layout))
+        .unwrap_or_default()
 }

@@ -1,0 +1,136 @@
+//! `start`.
+
+use std::time::Duration;
+
+use crate::cli::StartArgs;
+use crate::cluster::{self, Context, StartRequest, Started};
+use crate::error::{Error, Kind, Result};
+use crate::progress::Reporter;
+use crate::settings::{self, ClusterSpec};
+
+use super::{App, host};
+
+pub(super) fn run(app: &App, args: &StartArgs) -> Result<u8> {
+    let settings = app.settings(args.settings())?;
+    let name = app.profile()?;
+    let layout = app.layout()?;
+    let existing = match cluster::load(&layout, &name) {
+        Ok(profile) => Some(profile.spec),
+        Err(error) if error.kind() == Kind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    let resolved = settings::resolve(&name, &settings, existing.as_ref(), &app.choices()?)?;
+    for warning in &resolved.warnings {
+        app.ui.warn(warning);
+    }
+    let spec = resolved.spec;
+    if args.dry_run == Some(true) {
+        return dry_run(app, &spec);
+    }
+    let (wait, wait_timeout) = settings::wait(&settings)?;
+    let request = StartRequest {
+        spec,
+        wait,
+        wait_timeout,
+        keep_context: settings.flag("keep-context"),
+        download_only: args.download_only == Some(true),
+    };
+    let ctx = app.work()?;
+    if existing.is_none() {
+        app.ui.info(&describe(&request.spec));
+    }
+    match cluster::start(&ctx, &request) {
+        Ok(started) => {
+            tell(app, &request, &started);
+            Ok(0)
+        }
+        Err(error) => {
+            if settings.flag("delete-on-failure") && existing.is_none() {
+                delete_failed(&ctx, app, &name);
+            }
+            Err(error)
+        }
+    }
+}
+
+fn describe(spec: &ClusterSpec) -> String {
+    format!(
+        "making cluster \"{}\": {}, {} CPUs, {} MiB memory, {} MiB disk, Kubernetes {}",
+        spec.name, spec.driver, spec.cpus, spec.memory_mib, spec.disk_mib, spec.kubernetes_version
+    )
+}
+
+/// Checks what can be checked without changing anything of the cluster.
+fn dry_run(app: &App, spec: &ClusterSpec) -> Result<u8> {
+    let ctx = app.context()?;
+    app.ui.info(&describe(spec));
+    let health = cluster::open_driver(&spec.driver, &ctx.layout, &ctx.drivers)?.check()?;
+    let words = [
+        spec.driver.as_str(),
+        health.version.as_str(),
+        health.accelerator.as_str(),
+    ];
+    let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+    app.ui.info(&format!("driver: {}", words.join(" ")));
+    app.ui.info("dry run: everything is fine, nothing was changed");
+    Ok(0)
+}
+
+/// Takes away what a failed first start left. That it failed is told by its own error.
+fn delete_failed(ctx: &Context, app: &App, name: &str) {
+    let ctx = Context {
+        cancel: crate::progress::Cancel::default(),
+        ..ctx.clone()
+    };
+    match cluster::delete(&ctx, name) {
+        Ok(_) => app
+            .ui
+            .warn(&format!("deleted cluster \"{name}\", as its start failed")),
+        Err(error) => app.ui.warn(&format!(
+            "cluster \"{name}\" could not be deleted after its start failed: {error}"
+        )),
+    }
+}
+
+/// What came of it, and what to type next.
+fn tell(app: &App, request: &StartRequest, started: &Started) {
+    let name = &request.spec.name;
+    if request.download_only {
+        app.ui.info("everything that a start needs is here");
+        return;
+    }
+    if started.already_running {
+        app.ui.info(&format!("cluster \"{name}\" is running already"));
+    } else {
+        app.ui.info(&format!(
+            "cluster \"{name}\" is ready after {}",
+            rounded(started.elapsed)
+        ));
+    }
+    if host::find_program("kubectl").is_none() {
+        app.ui.info(&format!(
+            "there is no kubectl in PATH; sampan brings one: sampan -p {name} kubectl -- get nodes"
+        ));
+    } else if request.keep_context {
+        app.ui.info(&format!(
+            "kubectl keeps its context; for this cluster: kubectl --context {name} get nodes"
+        ));
+    } else {
+        app.ui
+            .info(&format!("kubectl uses \"{name}\" now: kubectl get nodes"));
+    }
+}
+
+fn rounded(time: Duration) -> String {
+    match time.as_secs() {
+        0..10 => format!("{:.1}s", time.as_secs_f64()),
+        whole @ 10..60 => format!("{whole}s"),
+        whole => format!("{}m {:02}s", whole / 60, whole % 60),
+    }
+}
+
+/// The error of a cluster that has to run and does not.
+pub(super) fn not_running(name: &str) -> Error {
+    Error::new(Kind::NotRunning, format!("cluster \"{name}\" is not running"))
+        .hint(format!("run `sampan start -p {name}`"))
+}
