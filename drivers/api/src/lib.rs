@@ -5,6 +5,8 @@
 //! later by a [`Runner`].
 
 mod command;
+#[cfg(feature = "contract")]
+pub mod contract;
 mod driver;
 mod host;
 mod spec;

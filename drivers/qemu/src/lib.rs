@@ -1,1 +1,184 @@
-//! The qemu driver.
+//! The QEMU driver: machines are QEMU processes, all else of them are files in their directory.
+//!
+//! | module    | responsible for                                              |
+//! |-----------|--------------------------------------------------------------|
+//! | `args`    | QEMU's command line                                          |
+//! | `disk`    | the system disk, and whether all files are there             |
+//! | `files`   | names in a machine's directory                               |
+//! | `init`    | the tiny guest that tries an accelerator                     |
+//! | `machine` | one machine: start, stop, state, forwards                    |
+//! | `probe`   | which accelerator works here                                 |
+//! | `process` | starting, recognising and ending the QEMU process            |
+//! | `qmp`     | talking to QEMU                                              |
+//! | `version` | finding QEMU's programs                                      |
+
+mod args;
+mod disk;
+mod files;
+mod init;
+mod machine;
+mod probe;
+mod process;
+mod qmp;
+mod version;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sampan_driver::{Driver, DriverError, Endpoint, Features, Health, MachineSpec, MachineState, Result};
+
+pub use args::{Accelerator, Arch};
+pub use version::MINIMUM;
+
+use machine::Machine;
+use probe::{Facts, Probe, Verdict};
+
+/// What the driver needs to know of its surroundings; it reads no environment itself.
+#[derive(Debug, Clone, Default)]
+pub struct QemuConfig {
+    /// Where verdicts about the host are kept.
+    pub cache_dir: PathBuf,
+    /// An ordinary kernel (the bundle's) to try hardware virtualization with. Without one, it is not used.
+    pub probe_kernel: Option<PathBuf>,
+    /// Directories programs are looked for in, as in PATH; none means the usual ones.
+    pub search_path: Option<OsString>,
+    /// The emulator itself, instead of looking for it.
+    pub program: Option<PathBuf>,
+    /// `qemu-img`, instead of looking for it.
+    pub image_tool: Option<PathBuf>,
+    /// The accelerator, instead of finding out.
+    pub accelerator: Option<Accelerator>,
+}
+
+/// Runs machines with QEMU.
+#[derive(Debug, Clone)]
+pub struct Qemu {
+    config: QemuConfig,
+}
+
+/// QEMU as found on this host.
+#[derive(Debug, Clone)]
+struct Found {
+    program: PathBuf,
+    version: version::Version,
+    arch: Arch,
+    verdict: Verdict,
+}
+
+impl Qemu {
+    /// A driver that knows its surroundings.
+    pub fn new(config: QemuConfig) -> Self {
+        Self { config }
+    }
+
+    fn image_tool(&self) -> Result<PathBuf> {
+        let config = &self.config;
+        version::find(
+            "qemu-img",
+            config.image_tool.as_deref(),
+            config.search_path.as_deref(),
+        )
+    }
+
+    /// Looks for QEMU and for what accelerates it.
+    fn find(&self) -> Result<Found> {
+        let config = &self.config;
+        let arch = Arch::of_host().ok_or_else(|| DriverError::Unsupported {
+            what: format!("the qemu driver does not know {} hosts", std::env::consts::ARCH),
+            hint: "use a host with an x86_64 or arm64 processor".to_owned(),
+        })?;
+        let program = version::find(
+            arch.program(),
+            config.program.as_deref(),
+            config.search_path.as_deref(),
+        )?;
+        let version = version::check(&program)?;
+        let verdict = match config.accelerator {
+            Some(accelerator) => Verdict {
+                accelerator,
+                reason: "chosen by configuration".to_owned(),
+            },
+            None => {
+                let probe = Probe {
+                    program: &program,
+                    version: version.to_string(),
+                    arch,
+                    kernel: config.probe_kernel.as_deref(),
+                    cache_dir: &config.cache_dir,
+                };
+                probe.verdict(&Facts::of_host(&program))?
+            }
+        };
+        Ok(Found {
+            program,
+            version,
+            arch,
+            verdict,
+        })
+    }
+}
+
+impl Driver for Qemu {
+    fn name(&self) -> &'static str {
+        "qemu"
+    }
+
+    fn features(&self) -> Features {
+        Features {
+            direct_boot: true,
+            forwards: true,
+            loopback_range: cfg!(target_os = "linux"),
+            snapshots: false,
+            ssh: true,
+        }
+    }
+
+    fn check(&self) -> Result<Health> {
+        let found = self.find()?;
+        version::check(&self.image_tool()?)?;
+        Ok(Health {
+            version: found.version.to_string(),
+            accelerator: found.verdict.accelerator.name().to_owned(),
+            reason: found.verdict.reason,
+        })
+    }
+
+    fn create(&self, spec: &MachineSpec) -> Result<()> {
+        let machine = Machine::new(spec);
+        machine.make_dir()?;
+        disk::ensure(&self.image_tool()?, spec, machine.process()?.is_some())
+    }
+
+    fn start(&self, spec: &MachineSpec) -> Result<()> {
+        let machine = Machine::new(spec);
+        if !machine.created() {
+            return Err(DriverError::NoMachine(spec.name.clone()));
+        }
+        if let Some(process) = machine.process()? {
+            return machine.wake(&process);
+        }
+        let found = self.find()?;
+        machine.start(&found.program, found.arch, found.verdict.accelerator)
+    }
+
+    fn stop(&self, spec: &MachineSpec, deadline: Duration) -> Result<()> {
+        Machine::new(spec).stop(deadline)
+    }
+
+    fn kill(&self, spec: &MachineSpec) -> Result<()> {
+        Machine::new(spec).kill()
+    }
+
+    fn remove(&self, spec: &MachineSpec) -> Result<()> {
+        Machine::new(spec).remove()
+    }
+
+    fn state(&self, spec: &MachineSpec) -> Result<MachineState> {
+        Machine::new(spec).state()
+    }
+
+    fn endpoint(&self, spec: &MachineSpec) -> Result<Endpoint> {
+        Machine::new(spec).endpoint()
+    }
+}

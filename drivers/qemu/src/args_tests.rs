@@ -1,0 +1,139 @@
+use std::path::PathBuf;
+
+use sampan_driver::{DirectBoot, Disk, ExtraDisk, Forward, MachineSpec};
+
+use super::*;
+
+fn spec() -> MachineSpec {
+    MachineSpec {
+        name: "demo".into(),
+        dir: PathBuf::from("/data/demo"),
+        cpus: 2,
+        memory_mib: 4096,
+        disk: Disk {
+            base: PathBuf::from("/cache/disk.raw"),
+            size_mib: 20480,
+        },
+        extra_disks: vec![
+            ExtraDisk {
+                path: PathBuf::from("/cache/parts.img"),
+                serial: "sampan-parts".into(),
+            },
+            ExtraDisk {
+                path: PathBuf::from("/data/a,b/seed.img"),
+                serial: "sampan-seed".into(),
+            },
+        ],
+        boot: Some(DirectBoot {
+            kernel: PathBuf::from("/cache/vmlinuz"),
+            initrd: PathBuf::from("/cache/initrd.img"),
+            cmdline: "root=LABEL=sampan-root ro console=ttyS0\n".into(),
+        }),
+        forwards: vec![
+            Forward {
+                host: "127.77.0.1:8443".parse().unwrap(),
+                guest_port: 8443,
+            },
+            Forward {
+                host: "127.77.0.1:2222".parse().unwrap(),
+                guest_port: 22,
+            },
+        ],
+    }
+}
+
+fn line(spec: &MachineSpec, arch: Arch, accelerator: Accelerator) -> String {
+    let line = Arguments::new(spec, arch, accelerator, Path::new("/data/demo/qemu.pid")).render();
+    // One switch per line reads better than one long line.
+    line.join(" ").replace(" -", "\n-")
+}
+
+const COMMON: &str = "\
+-object memory-backend-file,id=mem,size=4096M,mem-path=ram.img,share=on
+-kernel /cache/vmlinuz
+-initrd /cache/initrd.img
+-append root=LABEL=sampan-root ro console=ttyS0
+-drive if=none,id=disk0,file=disk.qcow2,format=qcow2,cache=writeback,discard=unmap,detect-zeroes=unmap
+-device virtio-blk-pci,drive=disk0,serial=sampan-system
+-drive if=none,id=disk1,file=/cache/parts.img,format=raw,readonly=on
+-device virtio-blk-pci,drive=disk1,serial=sampan-parts
+-drive if=none,id=disk2,file=/data/a,,b/seed.img,format=raw,readonly=on
+-device virtio-blk-pci,drive=disk2,serial=sampan-seed
+-netdev user,id=net0,ipv6=off,hostfwd=tcp:127.77.0.1:8443-:8443,hostfwd=tcp:127.77.0.1:2222-:22
+-device virtio-net-pci,netdev=net0,romfile=
+-object rng-builtin,id=rng0
+-device virtio-rng-pci,rng=rng0
+";
+
+const END: &str = "\
+-rtc base=utc
+-chardev file,id=serial0,path=serial.log
+-serial chardev:serial0
+-qmp unix:qmp.sock,server=on,wait=off
+-qmp unix:query.sock,server=on,wait=off
+-msg timestamp=on
+-pidfile /data/demo/qemu.pid";
+
+const Q35: &str = "\
+-name sampan-demo,debug-threads=on
+-no-user-config
+-nodefaults
+-display none
+-machine q35,memory-backend=mem,hpet=off,smm=off,vmport=off,usb=off,sata=off,smbus=off,i8042=off
+";
+
+const SIZES: &str = "-smp cpus=2,sockets=1,cores=2,threads=1\n-m size=4096M\n";
+
+#[test]
+fn emulated_pc() {
+    let cpu = "-accel tcg,thread=multi,tb-size=1024\n-cpu max,la57=off\n";
+    let expected = format!("{Q35}{cpu}{SIZES}{COMMON}-device vmgenid,guid=auto\n{END}");
+    assert_eq!(line(&spec(), Arch::X86_64, Accelerator::Tcg), expected);
+}
+
+#[test]
+fn pc_with_kvm() {
+    let expected = format!("{Q35}-accel kvm\n-cpu host\n{SIZES}{COMMON}-device vmgenid,guid=auto\n{END}");
+    assert_eq!(line(&spec(), Arch::X86_64, Accelerator::Kvm), expected);
+}
+
+#[test]
+fn mac_on_intel() {
+    let expected = format!("{Q35}-accel hvf\n-cpu host\n{SIZES}{COMMON}-device vmgenid,guid=auto\n{END}");
+    assert_eq!(line(&spec(), Arch::X86_64, Accelerator::Hvf), expected);
+}
+
+#[test]
+fn mac_on_arm() {
+    let virt = Q35.split_once("-machine").unwrap().0.to_owned() + "-machine virt,memory-backend=mem\n";
+    let expected = format!("{virt}-accel hvf\n-cpu host\n{SIZES}{COMMON}{END}");
+    assert_eq!(line(&spec(), Arch::Aarch64, Accelerator::Hvf), expected);
+    let emulated = line(&spec(), Arch::Aarch64, Accelerator::Tcg);
+    let cpu = "-accel tcg,thread=multi,tb-size=1024\n-cpu max,pauth-impdef=on\n";
+    assert_eq!(emulated, format!("{virt}{cpu}{SIZES}{COMMON}{END}"));
+}
+
+#[test]
+fn without_a_kernel_the_firmware_boots_the_disk() {
+    let spec = MachineSpec { boot: None, ..spec() };
+    let pc = line(&spec, Arch::X86_64, Accelerator::Tcg);
+    assert!(!pc.contains("-kernel") && !pc.contains("-bios"), "{pc}");
+    assert!(line(&spec, Arch::Aarch64, Accelerator::Kvm).contains("\n-bios edk2-aarch64-code.fd\n"));
+}
+
+#[test]
+fn nothing_listens_beyond_loopback_and_nothing_is_named_outside_the_directory() {
+    let spec = MachineSpec {
+        forwards: Vec::new(),
+        extra_disks: Vec::new(),
+        boot: None,
+        ..spec()
+    };
+    let line = line(&spec, Arch::X86_64, Accelerator::Tcg);
+    assert!(!line.contains("hostfwd") && !line.contains("tcp:"), "{line}");
+    let absolute: Vec<&str> = line
+        .split([' ', '=', '\n'])
+        .filter(|word| word.starts_with('/'))
+        .collect();
+    assert_eq!(absolute, ["/data/demo/qemu.pid"]);
+}

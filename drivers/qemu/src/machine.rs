@@ -1,0 +1,359 @@
+//! One machine's life. Everything is seen afresh: from its directory, its process and QEMU's own answers.
+
+use std::fs::{self, DirBuilder};
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use sampan_driver::{Command, DriverError, Endpoint, Forward, MachineSpec, MachineState, Result};
+use serde_json::json;
+
+use crate::args::{Accelerator, Arch, Arguments};
+use crate::process::{self, Process, Starting};
+use crate::qmp::{Qmp, QmpError};
+use crate::{disk, files};
+
+/// From the start of QEMU to a running machine; it takes a quarter of a second.
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// For one QMP command of a verb that changes the machine.
+const QMP_LIMIT: Duration = Duration::from_secs(5);
+/// For one question: `status` has to be quick even when QEMU hangs.
+const QUERY_LIMIT: Duration = Duration::from_millis(400);
+/// Between two presses of the power button: a guest that is still booting does not notice the first.
+const POWER_BUTTON_EVERY: Duration = Duration::from_secs(5);
+/// For each way of ending QEMU, from the polite to the last.
+const END_LIMIT: Duration = Duration::from_secs(3);
+
+/// A machine, named by its specification.
+#[derive(Debug)]
+pub(crate) struct Machine<'a> {
+    spec: &'a MachineSpec,
+    dir: &'a Path,
+}
+
+impl<'a> Machine<'a> {
+    pub(crate) fn new(spec: &'a MachineSpec) -> Self {
+        Self { spec, dir: &spec.dir }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    fn failed(&self, what: impl Into<String>) -> DriverError {
+        DriverError::Failed {
+            name: self.spec.name.clone(),
+            what: what.into(),
+        }
+    }
+
+    /// The directory, for its owner alone: memory and disk of a cluster are secrets.
+    pub(crate) fn make_dir(&self) -> Result<()> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(self.dir)
+            .map_err(DriverError::io(self.dir))
+    }
+
+    /// Whether there is a machine, running or not.
+    pub(crate) fn created(&self) -> bool {
+        self.path(files::DISK).is_file()
+    }
+
+    pub(crate) fn process(&self) -> Result<Option<Process>> {
+        Process::find(self.dir)
+    }
+
+    /// Starts QEMU and waits until the machine runs. Whatever goes wrong, no process stays.
+    pub(crate) fn start(&self, program: &Path, arch: Arch, accelerator: Accelerator) -> Result<()> {
+        self.check_forwards()?;
+        disk::check_files(self.spec)?;
+        process::settle(self.dir, QMP_LIMIT);
+        process::clean(self.dir);
+        disk::check_room(self.spec)?;
+        self.rotate(files::SERIAL_LOG)?;
+        self.rotate(files::QEMU_LOG)?;
+        let pidfile = files::real(self.dir).join(files::PIDFILE);
+        let arguments = Arguments::new(self.spec, arch, accelerator, &pidfile).render();
+        let command = Command::new(program.to_string_lossy()).args(arguments);
+        let mut starting = Starting::spawn(&command, self.dir)?;
+        self.wait_running(&mut starting)?;
+        starting.release();
+        Ok(())
+    }
+
+    fn wait_running(&self, starting: &mut Starting) -> Result<()> {
+        let end = Instant::now() + START_LIMIT;
+        loop {
+            if let Some(status) = starting.ended() {
+                return Err(self.explain(&format!("qemu ended with {status}")));
+            }
+            let last = match self.run_state(files::QMP, QMP_LIMIT) {
+                Ok(state) if state == "running" => return Ok(()),
+                Ok(state) => format!("it is in state {state}"),
+                Err(error) => error.to_string(),
+            };
+            if Instant::now() >= end {
+                let seconds = START_LIMIT.as_secs();
+                return Err(self.explain(&format!("the machine does not run after {seconds} s: {last}")));
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Sees to it that a machine with a process runs: it may be held, or its start be under way.
+    pub(crate) fn wake(&self, process: &Process) -> Result<()> {
+        if self
+            .run_state(files::QMP, QMP_LIMIT)
+            .is_ok_and(|state| state == "running")
+        {
+            return Ok(());
+        }
+        let woken = Qmp::connect(&self.path(files::QMP), QMP_LIMIT)
+            .and_then(|mut qmp| qmp.execute("cont", json!({}), QMP_LIMIT));
+        match woken {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.failed(format!(
+                "it has a process ({}) that does not run it: {error}; end it with `kill {}`",
+                process.pid(),
+                process.pid()
+            ))),
+        }
+    }
+
+    /// Keeps the log of the run before, with `.1` appended.
+    fn rotate(&self, name: &str) -> Result<()> {
+        let path = self.path(name);
+        match fs::rename(&path, self.path(&format!("{name}.1"))) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(DriverError::io(path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Forwards have to be what QEMU can do and what we allow.
+    fn check_forwards(&self) -> Result<()> {
+        match self
+            .spec
+            .forwards
+            .iter()
+            .find(|forward| !forward.host.is_ipv4() || !forward.host.ip().is_loopback())
+        {
+            None => Ok(()),
+            Some(Forward { host, .. }) => Err(DriverError::Unsupported {
+                what: format!("qemu cannot forward from {host}"),
+                hint: "forward from a loopback address such as 127.0.0.1".to_owned(),
+            }),
+        }
+    }
+
+    /// Why QEMU did not come up: its own words, or the port that is in use.
+    fn explain(&self, what: &str) -> DriverError {
+        let log = fs::read_to_string(self.path(files::QEMU_LOG)).unwrap_or_default();
+        let taken = log
+            .lines()
+            .find_map(refused_forward)
+            .map(|address| (address, TcpListener::bind(address)));
+        match taken {
+            Some((port, Err(error))) if error.kind() == ErrorKind::AddrInUse => {
+                DriverError::PortTaken { port }
+            }
+            Some((port, Err(error))) => self.failed(format!("cannot listen on {port}: {error}")),
+            // It was taken and is free again by now, or QEMU had other reasons.
+            Some((port, Ok(_))) => DriverError::PortTaken { port },
+            None => self.failed(format!("{what}{}", tail(&log))),
+        }
+    }
+
+    /// QEMU's name for what the machine is doing.
+    fn run_state(&self, socket: &str, limit: Duration) -> Result<String, QmpError> {
+        let mut qmp = Qmp::connect(&self.path(socket), limit)?;
+        let status = qmp.execute("query-status", json!({}), limit)?;
+        Ok(status["status"].as_str().unwrap_or_default().to_owned())
+    }
+
+    pub(crate) fn state(&self) -> Result<MachineState> {
+        if self.process()?.is_none() {
+            return Ok(if self.created() {
+                MachineState::Stopped
+            } else {
+                MachineState::Absent
+            });
+        }
+        match self.run_state(files::QUERY, QUERY_LIMIT) {
+            Ok(state) if state != "running" => {
+                tracing::debug!(state, "the machine is held");
+                Ok(MachineState::Paused)
+            }
+            Ok(_) => Ok(MachineState::Running),
+            Err(error) => {
+                // It may have ended between the two looks.
+                tracing::debug!(%error, "qemu does not tell its state");
+                let runs = self.process()?.is_some();
+                Ok(if runs {
+                    MachineState::Running
+                } else {
+                    MachineState::Stopped
+                })
+            }
+        }
+    }
+
+    pub(crate) fn endpoint(&self) -> Result<Endpoint> {
+        let process = self
+            .process()?
+            .ok_or_else(|| DriverError::NoMachine(self.spec.name.clone()))?;
+        let listening = Qmp::connect(&self.path(files::QUERY), QUERY_LIMIT)
+            .and_then(|mut qmp| qmp.human("info usernet", QUERY_LIMIT));
+        let forwards = match listening {
+            Ok(table) => forwards(&table, &self.spec.forwards),
+            Err(error) => {
+                tracing::debug!(%error, "qemu does not tell its forwards");
+                self.spec
+                    .forwards
+                    .iter()
+                    .filter(|forward| forward.host.port() != 0)
+                    .copied()
+                    .collect()
+            }
+        };
+        let serial_log = Some(self.path(files::SERIAL_LOG));
+        Ok(Endpoint {
+            forwards,
+            serial_log,
+            pid: Some(process.pid()),
+            runner: None,
+        })
+    }
+
+    /// Presses the power button and waits; ends QEMU when the guest has not powered off by the deadline.
+    pub(crate) fn stop(&self, deadline: Duration) -> Result<()> {
+        let Some(process) = self.process()? else {
+            return self.ended();
+        };
+        let end = Instant::now() + deadline;
+        while !process.ended_within(Duration::ZERO) {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return self.end(&process, true);
+            }
+            if let Err(error) = self.press_power_button(left.min(QMP_LIMIT)) {
+                tracing::debug!(%error, "power button");
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            process.ended_within(left.min(POWER_BUTTON_EVERY));
+        }
+        self.ended()
+    }
+
+    fn press_power_button(&self, limit: Duration) -> Result<(), QmpError> {
+        let mut qmp = Qmp::connect(&self.path(files::QMP), limit)?;
+        // A guest that is held cannot notice.
+        qmp.execute("cont", json!({}), limit)?;
+        qmp.execute("system_powerdown", json!({}), limit)?;
+        tracing::debug!(events = ?qmp.events(), "pressed the power button");
+        Ok(())
+    }
+
+    pub(crate) fn kill(&self) -> Result<()> {
+        match self.process()? {
+            Some(process) => self.end(&process, false),
+            None => self.ended(),
+        }
+    }
+
+    /// Ends QEMU: politely first, if asked to, so that it writes back what it holds.
+    fn end(&self, process: &Process, politely: bool) -> Result<()> {
+        if politely {
+            let quit = Qmp::connect(&self.path(files::QMP), END_LIMIT)
+                .and_then(|mut qmp| qmp.execute("quit", json!({}), END_LIMIT));
+            tracing::debug!(?quit, "the guest did not power off");
+            if quit.is_ok() && process.ended_within(END_LIMIT) {
+                return self.ended();
+            }
+            process.signal(Signal::TERM);
+            if process.ended_within(END_LIMIT) {
+                return self.ended();
+            }
+        }
+        process.signal(Signal::KILL);
+        if process.ended_within(END_LIMIT) {
+            return self.ended();
+        }
+        Err(self.failed(format!("its process {} cannot be ended", process.pid())))
+    }
+
+    fn ended(&self) -> Result<()> {
+        process::clean(self.dir);
+        Ok(())
+    }
+
+    pub(crate) fn remove(&self) -> Result<()> {
+        self.kill()?;
+        let gone = match fs::symlink_metadata(self.dir) {
+            Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(self.dir),
+            Ok(_) => fs::remove_file(self.dir),
+            Err(error) => Err(error),
+        };
+        match gone {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(DriverError::io(self.dir)(error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The address in "Could not set up host forwarding rule 'tcp:127.77.0.1:8443-:8443'".
+fn refused_forward(line: &str) -> Option<SocketAddr> {
+    let (_, rule) = line.split_once("Could not set up host forwarding rule '")?;
+    rule.strip_prefix("tcp:")?.split_once('-')?.0.parse().ok()
+}
+
+/// Forwards as `info usernet` lists them, in the order they were asked for; others come last.
+///
+/// ```text
+///   Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ
+///   TCP[HOST_FORWARD]  13      127.77.0.1  8443       10.0.2.15  8443     0     0
+/// ```
+fn forwards(table: &str, wanted: &[Forward]) -> Vec<Forward> {
+    let mut found: Vec<Forward> = table
+        .lines()
+        .filter_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let ["TCP[HOST_FORWARD]", _, ip, port, _, guest_port, ..] = words[..] else {
+                return None;
+            };
+            let host = SocketAddr::new(ip.parse().ok()?, port.parse().ok()?);
+            Some(Forward {
+                host,
+                guest_port: guest_port.parse().ok()?,
+            })
+        })
+        .collect();
+    let place = |forward: &Forward| {
+        let asked = |wanted: &Forward| {
+            wanted.guest_port == forward.guest_port
+                && (wanted.host == forward.host || wanted.host.port() == 0)
+        };
+        wanted.iter().position(asked).unwrap_or(usize::MAX)
+    };
+    found.sort_by_key(place);
+    found
+}
+
+/// The last lines of what QEMU printed.
+fn tail(log: &str) -> String {
+    const LINES: usize = 8;
+    let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(LINES)..]
+        .iter()
+        .map(|line| format!("\n    {line}"))
+        .collect()
+}
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;
