@@ -74,7 +74,8 @@ impl Accelerator {
 pub(crate) struct Machine {
     pub(crate) kind: &'static str,
     pub(crate) memory_backend: &'static str,
-    /// Devices of the board nobody needs: each costs the guest probing time, and saved state.
+    /// What nobody needs: devices of the board, each of which costs the guest probing time, and guest memory (which holds
+    /// secrets) in core dumps of QEMU.
     pub(crate) off: &'static [&'static str],
 }
 
@@ -244,8 +245,20 @@ fn drives(spec: &MachineSpec) -> Vec<Drive> {
 impl Machine {
     fn new(arch: Arch) -> Self {
         let (kind, off): (_, &[_]) = match arch {
-            Arch::X86_64 => ("q35", &["hpet", "smm", "vmport", "usb", "sata", "smbus", "i8042"]),
-            Arch::Aarch64 => ("virt", &[]),
+            Arch::X86_64 => (
+                "q35",
+                &[
+                    "hpet",
+                    "smm",
+                    "vmport",
+                    "usb",
+                    "sata",
+                    "smbus",
+                    "i8042",
+                    "dump-guest-core",
+                ],
+            ),
+            Arch::Aarch64 => ("virt", &["dump-guest-core"]),
         };
         Self {
             kind,

@@ -79,7 +79,7 @@ const Q35: &str = "\
 -no-user-config
 -nodefaults
 -display none
--machine q35,memory-backend=mem,hpet=off,smm=off,vmport=off,usb=off,sata=off,smbus=off,i8042=off
+-machine q35,memory-backend=mem,hpet=off,smm=off,vmport=off,usb=off,sata=off,smbus=off,i8042=off,dump-guest-core=off
 ";
 
 const SIZES: &str = "-smp cpus=2,sockets=1,cores=2,threads=1\n-m size=4096M\n";
@@ -105,7 +105,8 @@ fn mac_on_intel() {
 
 #[test]
 fn mac_on_arm() {
-    let virt = Q35.split_once("-machine").unwrap().0.to_owned() + "-machine virt,memory-backend=mem\n";
+    let virt = Q35.split_once("-machine").unwrap().0.to_owned()
+        + "-machine virt,memory-backend=mem,dump-guest-core=off\n";
     let expected = format!("{virt}-accel hvf\n-cpu host\n{SIZES}{COMMON}{END}");
     assert_eq!(line(&spec(), Arch::Aarch64, Accelerator::Hvf), expected);
     let emulated = line(&spec(), Arch::Aarch64, Accelerator::Tcg);

@@ -9,7 +9,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-use sampan_driver::{Command, DriverError, Host, Result, Runner};
+use sampan_driver::{Command, CommandError, DriverError, Failure, Host, Result, Runner};
 use serde::{Deserialize, Serialize};
 
 use crate::args::{Accelerator, Arch};
@@ -230,9 +230,17 @@ impl Probe<'_> {
             tempfile::NamedTempFile::new_in(self.cache_dir).map_err(DriverError::io(self.cache_dir))?;
         let write = |mut file: &File| file.write_all(&init::initrd(self.arch));
         write(initrd.as_file()).map_err(DriverError::io(initrd.path()))?;
-        let output = match Host.run(&self.command(kernel, initrd.path())) {
-            Ok(output) => output,
-            Err(error) => error.output,
+        let (output, how) = match Host.run(&self.command(kernel, initrd.path())) {
+            Ok(output) => (output, "ended without running a program".to_owned()),
+            Err(CommandError {
+                output,
+                failure: Failure::Deadline(limit),
+                ..
+            }) => (
+                output,
+                format!("hung: no program ran within {} s", limit.as_secs_f32()),
+            ),
+            Err(error) => (error.output, format!("failed with {}", error.failure)),
         };
         let console = String::from_utf8_lossy(&output.stdout);
         if console.contains(init::MARKER.trim()) {
@@ -242,9 +250,8 @@ impl Probe<'_> {
         let said = last_words(&errors)
             .or_else(|| last_words(&console))
             .unwrap_or_else(|| "nothing".to_owned());
-        let limit = BOOT_LIMIT.as_secs_f32();
         Ok(Verdict::emulate(format!(
-            "/dev/kvm opens, but an ordinary kernel did not come up on it within {limit} s (it said last: {said})"
+            "/dev/kvm opens, but an ordinary kernel on it {how} (last words: {said})"
         )))
     }
 

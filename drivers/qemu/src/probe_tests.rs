@@ -138,7 +138,7 @@ fn a_kernel_that_comes_up_is_proof_and_is_remembered() {
     assert!(
         verdict
             .reason
-            .contains("(it said last: failed to initialize kvm)"),
+            .contains("failed with exit status 1 (last words: failed to initialize kvm)"),
         "{}",
         verdict.reason
     );
@@ -159,7 +159,7 @@ fn a_kernel_that_hangs_costs_less_than_five_seconds_once() {
     assert!(
         verdict
             .reason
-            .ends_with("within 3.5 s (it said last: Booting the kernel.)"),
+            .ends_with("hung: no program ran within 3.5 s (last words: Booting the kernel.)"),
         "{}",
         verdict.reason
     );
