@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
@@ -14,6 +13,7 @@ use sampan_driver::Command;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::cached::{self, Source};
 use super::catalog::{Catalog, Component};
 use super::components::{self, Place, Toolchain};
 use super::layers::Layer;
@@ -23,11 +23,13 @@ use super::{arch, job, oci, parts, tools, tree};
 use crate::error::{Error, Kind, Result};
 use crate::layout::{BundleLayout, Layout};
 use crate::progress::{Bar, Cancel, Reporter, Unit};
-use crate::store::{atomic, hash, sparse};
+use crate::store::{atomic, hash};
 
 /// How many parts are built at a time. A Go build uses all cores by itself; a second one fills its gaps (downloads, linking).
 const WORKERS: usize = 2;
 const BASE_DEADLINE: Duration = Duration::from_secs(30 * 60);
+/// The images of a parts disk.
+const IMAGES: &str = "images.json";
 const BASE_FILES: [&str; 5] = ["disk.raw", "vmlinuz", "initrd.img", "cmdline", "rootfs.tar"];
 
 /// A part that is built apart from the others.
@@ -46,8 +48,7 @@ impl Job {
 
     fn is_built(&self) -> bool {
         match self {
-            Self::Base(target) => BASE_FILES.iter().all(|file| target.join(file).is_file()),
-            Self::Component(component, target) => components::is_built(target, component),
+            Self::Base(target) | Self::Component(_, target) => cached::is_whole(target),
         }
     }
 
@@ -60,7 +61,15 @@ impl Job {
 }
 
 /// Builds the bundle of this sampan and puts it at its place, which is free. The caller holds the lock of the build directory.
-pub(super) fn build(layout: &Layout, key: &str, reporter: &dyn Reporter, cancel: &Cancel) -> Result<()> {
+///
+/// When a file of the cache turns out to be damaged, what it is part of is removed from the cache and the file is returned: the
+/// caller may try once more.
+pub(super) fn build(
+    layout: &Layout,
+    key: &str,
+    reporter: &dyn Reporter,
+    cancel: &Cancel,
+) -> Result<Option<PathBuf>> {
     reporter.detail("checking the tools on this host");
     tools::check()?;
     let catalog = super::catalog()?;
@@ -77,7 +86,7 @@ pub(super) fn build(layout: &Layout, key: &str, reporter: &dyn Reporter, cancel:
     let toolchain = Toolchain::ask(&tree.join("components/kubernetes"))?;
 
     let base = build.join("base").join(
-        hash::Key::new("base 1")
+        hash::Key::new("base 2")
             .with("tree", tree::hash_of("base"))
             .with("arch", arch())
             .short(),
@@ -97,17 +106,14 @@ pub(super) fn build(layout: &Layout, key: &str, reporter: &dyn Reporter, cancel:
     run_jobs(&place, jobs, reporter)?;
 
     let layers = layers(&place, &catalog, &built, &base, reporter)?;
+    let parts = parts_disk(&place, &catalog, &built, &layers, reporter)?;
     let mut keep: Vec<PathBuf> = built.iter().map(|(_, dir)| dir.clone()).collect();
-    keep.extend(layers.iter().filter_map(|(_, (_, dir))| dir.clone()));
-    keep.push(base.clone());
-    let layers = layers
-        .into_iter()
-        .map(|(name, (layer, _))| (name, layer))
-        .collect();
+    keep.extend(layers.values().filter_map(|layer| layer.dir.clone()));
+    keep.extend([base.clone(), parts.clone()]);
 
     let dir = atomic::Dir::begin(&layout.bundles().join(key))?;
     let bundle = BundleLayout(dir.path().to_owned());
-    let images = fill(&place, &bundle, &catalog, &built, &base, &layers, reporter)?;
+    let sources = fill(&bundle, &built, &base, &parts, reporter)?;
     let manifest = Manifest {
         format: FORMAT,
         key: key.to_owned(),
@@ -116,14 +122,34 @@ pub(super) fn build(layout: &Layout, key: &str, reporter: &dyn Reporter, cancel:
         created: OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
         toolchain: toolchain.go,
         components: component_refs(&catalog),
-        images,
+        images: read_images(&parts)?,
         files: Manifest::sums(&bundle.0, cancel, reporter)?,
     };
+    if let Some(damaged) = sources.iter().find(|source| !source.is_right(&manifest)) {
+        atomic::remove(&damaged.dir)?;
+        return Ok(Some(damaged.dir.join(damaged.file)));
+    }
     reporter.detail("writing the bundle to the disk");
     manifest.write(&bundle)?;
     dir.commit()?;
     // Only now: until here an interrupted build may go on with an older sampan.
-    components::remove_others(&build, &keep)
+    remove_others(&build, &keep)?;
+    Ok(None)
+}
+
+/// Removes what the cache holds for other inputs than these.
+fn remove_others(build: &Path, keep: &[PathBuf]) -> Result<()> {
+    for folder in ["components", "base", "layers", "parts"] {
+        let Ok(entries) = fs::read_dir(build.join(folder)) else {
+            continue;
+        };
+        for entry in entries.flatten().map(|entry| entry.path()) {
+            if !keep.contains(&entry) {
+                atomic::remove(&entry)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn component_refs(catalog: &Catalog) -> Vec<ComponentRef> {
@@ -209,12 +235,17 @@ fn build_base(place: &Place<'_>, target: &Path) -> Result<()> {
                 .hint(format!("its log: {}", place.log("base").display())),
         );
     }
-    atomic::remove(target)?;
-    dir.commit()
+    cached::seal(dir, target, place.cancel)
 }
 
-/// All layers by name; those made by a script with the directory they are from.
-type Layers = BTreeMap<String, (Layer, Option<PathBuf>)>;
+/// All layers by name.
+type Layers = BTreeMap<String, MadeLayer>;
+
+struct MadeLayer {
+    layer: Layer,
+    /// The directory of the cache that it is from, if a script made it.
+    dir: Option<PathBuf>,
+}
 
 fn layers(
     place: &Place<'_>,
@@ -228,7 +259,10 @@ fn layers(
         let made = match &spec.script {
             Some(script) => {
                 let dir = script_layer(place, &spec.name, script, base, reporter)?;
-                (Layer::of_dir(&dir.join("root"))?, Some(dir))
+                MadeLayer {
+                    layer: Layer::of_dir(&dir.join("root"))?,
+                    dir: Some(dir),
+                }
             }
             None => {
                 let mut layer = Layer::default();
@@ -238,7 +272,7 @@ fn layers(
                 for link in &spec.links {
                     layer.link(&link.path, &link.target);
                 }
-                (layer, None)
+                MadeLayer { layer, dir: None }
             }
         };
         layers.insert(spec.name.clone(), made);
@@ -285,20 +319,38 @@ fn script_layer(
     Ok(target)
 }
 
-/// Puts everything but the manifest into the bundle.
-fn fill(
+/// Makes the parts disk unless it was made from the same parts before; returns its directory in the cache.
+fn parts_disk(
     place: &Place<'_>,
-    bundle: &BundleLayout,
     catalog: &Catalog,
     built: &[(Component, PathBuf)],
-    base: &Path,
-    layers: &BTreeMap<String, Layer>,
+    layers: &Layers,
     reporter: &dyn Reporter,
-) -> Result<Vec<ImageRef>> {
-    reporter.detail("writing the container images");
+) -> Result<PathBuf> {
+    let mut key = hash::Key::new("parts 1").with("catalog", tree::hash_of("catalog.toml"));
+    for dir in built
+        .iter()
+        .map(|(_, dir)| dir)
+        .chain(layers.values().filter_map(|layer| layer.dir.as_ref()))
+    {
+        key = key.with(&dir.file_name().unwrap_or_default().to_string_lossy(), "");
+    }
+    let target = place.build.join("parts").join(key.short());
+    if cached::is_whole(&target) {
+        return Ok(target);
+    }
     let staging = atomic::Dir::begin(&place.build.join("staging"))?;
+    let dir = atomic::Dir::begin(&target)?;
+    reporter.detail("writing the container images");
     let archive = staging.path().join("node.tar");
-    let images = oci::write(&archive, arch(), &catalog.images, layers, place.cancel)?;
+    let layers = layers
+        .iter()
+        .map(|(name, made)| (name.as_str(), &made.layer))
+        .collect();
+    let images = oci::write(&archive, arch(), &catalog.images, &layers, place.cancel)?;
+    let text = serde_json::to_vec(&images)
+        .map_err(|error| Error::new(Kind::Internal, "the list of images cannot be written").because(error))?;
+    atomic::write(&dir.path().join(IMAGES), 0o644, &text)?;
 
     reporter.detail("making the parts disk");
     let mut files = vec![Part {
@@ -317,30 +369,53 @@ fn fill(
             });
         }
     }
-    parts::make(&bundle.parts(), files)?;
-    drop(staging);
+    parts::make(&dir.path().join("parts.img"), files)?;
     place.cancel.check()?;
+    cached::seal(dir, &target, place.cancel)?;
+    Ok(target)
+}
 
-    reporter.detail("copying the base system");
-    let kubectl = components::program(built, "kubernetes")?;
+fn read_images(parts: &Path) -> Result<Vec<ImageRef>> {
+    let path = parts.join(IMAGES);
+    let text = fs::read(&path).map_err(Error::io(&path))?;
+    serde_json::from_slice(&text).map_err(|error| {
+        Error::new(Kind::Bundle, format!("{} cannot be read", path.display())).because(error)
+    })
+}
+
+/// Puts everything but the manifest into the bundle.
+fn fill(
+    bundle: &BundleLayout,
+    built: &[(Component, PathBuf)],
+    base: &Path,
+    parts: &Path,
+    reporter: &dyn Reporter,
+) -> Result<Vec<Source>> {
+    reporter.detail("putting the bundle together");
+    let programs = components::program(built, "kubernetes")?;
+    let programs = programs.parent().unwrap_or(&programs);
     atomic::make_dir(&bundle.0.join("bin"))?;
-    let copies = [
-        (base.join("disk.raw"), bundle.disk()),
-        (base.join("vmlinuz"), bundle.kernel()),
-        (base.join("initrd.img"), bundle.initrd()),
-        (base.join("cmdline"), bundle.cmdline()),
-        (kubectl, bundle.kubectl()),
-    ];
-    for (from, to) in &copies {
-        sparse::copy(from, to, &mut |_| ())?;
+    let mut sources: Vec<Source> = BASE_FILES
+        .iter()
+        .filter(|file| **file != "rootfs.tar")
+        .map(|&file| Source {
+            name: file,
+            dir: base.to_owned(),
+            file,
+        })
+        .collect();
+    sources.push(Source {
+        name: "parts.img",
+        dir: parts.to_owned(),
+        file: "parts.img",
+    });
+    sources.push(Source {
+        name: "bin/kubectl",
+        dir: programs.to_owned(),
+        file: "kubernetes",
+    });
+    for source in &sources {
+        source.place(bundle)?;
     }
-    for (path, mode) in [
-        (bundle.disk(), 0o444),
-        (bundle.parts(), 0o444),
-        (bundle.kubectl(), 0o555),
-    ] {
-        // Machines only read them: a driver that would write to a shared disk is told so by the system.
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(Error::io(&path))?;
-    }
-    Ok(images)
+    Ok(sources)
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use sampan_driver::{Command, Host, Runner};
 
 use super::catalog::Component;
-use super::{arch, job, tree};
+use super::{arch, cached, job, tree};
 use crate::error::{Error, Kind, Result};
 use crate::progress::Cancel;
 use crate::store::{atomic, hash};
@@ -67,7 +67,7 @@ impl Toolchain {
 
 /// Where a component's programs stand once built.
 pub(super) fn dir(place: &Place<'_>, component: &Component, toolchain: &Toolchain) -> PathBuf {
-    let mut key = hash::Key::new("component 1")
+    let mut key = hash::Key::new("component 2")
         .with("tree", tree::hash_of(&component.dir))
         .with("go", &toolchain.go)
         .with("arch", arch());
@@ -86,23 +86,9 @@ pub(super) fn dir(place: &Place<'_>, component: &Component, toolchain: &Toolchai
         .join(format!("{}-{}", component.name, key.short()))
 }
 
-/// Whether all programs are there, of the size they had when they were built.
-pub(super) fn is_built(dir: &Path, component: &Component) -> bool {
-    let Ok(sizes) = fs::read_to_string(dir.join("sizes")) else {
-        return false;
-    };
-    component.programs.iter().all(|program| {
-        let size = dir.join(&program.name).metadata().map_or(0, |meta| meta.len());
-        sizes
-            .lines()
-            .any(|line| line == format!("{} {size}", program.name))
-    })
-}
-
 /// Builds a component into `target`, replacing what is there.
 pub(super) fn build(place: &Place<'_>, component: &Component, target: &Path) -> Result<()> {
     let dir = atomic::Dir::begin(target)?;
-    let mut sizes = String::new();
     for program in &component.programs {
         let output = dir.path().join(&program.name);
         let command = go_build(
@@ -119,13 +105,8 @@ pub(super) fn build(place: &Place<'_>, component: &Component, target: &Path) -> 
         let what = format!("component {}", component.name);
         job::run(&what, &command, &place.log(&name), place.cancel, place.stop)?;
         fs::set_permissions(&output, fs::Permissions::from_mode(0o755)).map_err(Error::io(&output))?;
-        let size = output.metadata().map_err(Error::io(&output))?.len();
-        sizes += &format!("{} {size}\n", program.name);
     }
-    let path = dir.path().join("sizes");
-    fs::write(&path, sizes).map_err(Error::io(&path))?;
-    atomic::remove(target)?;
-    dir.commit()
+    cached::seal(dir, target, place.cancel)
 }
 
 /// The command that builds one program.
@@ -152,21 +133,6 @@ fn go_build(component: &Component, package: &str, module: &Path, output: &Path) 
         .env("GOWORK", "off")
         .env("GO111MODULE", "on")
         .deadline(DEADLINE)
-}
-
-/// Removes builds of components that no longer are what the catalog says.
-pub(super) fn remove_others(build: &Path, keep: &[PathBuf]) -> Result<()> {
-    for folder in ["components", "base", "layers"] {
-        let Ok(entries) = fs::read_dir(build.join(folder)) else {
-            continue;
-        };
-        for entry in entries.flatten().map(|entry| entry.path()) {
-            if !keep.contains(&entry) {
-                atomic::remove(&entry)?;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// The path of a program among built components.
@@ -236,17 +202,5 @@ mod tests {
         let mut tagged = etcd.clone();
         tagged.tags.push("x".into());
         assert_ne!(dir(&place, &etcd, &chain), dir(&place, &tagged, &chain));
-    }
-
-    #[test]
-    fn a_cut_off_program_is_not_built() {
-        let dir = tempfile::tempdir().unwrap();
-        let etcd = component("etcd");
-        assert!(!is_built(dir.path(), &etcd));
-        fs::write(dir.path().join("etcd"), "program").unwrap();
-        fs::write(dir.path().join("sizes"), "etcd 7\n").unwrap();
-        assert!(is_built(dir.path(), &etcd));
-        fs::write(dir.path().join("etcd"), "prog").unwrap();
-        assert!(!is_built(dir.path(), &etcd));
     }
 }

@@ -2,6 +2,7 @@
 //! sampan or builds it; a damaged one is set aside and built again, never used.
 
 mod build;
+mod cached;
 mod catalog;
 mod components;
 mod job;
@@ -117,7 +118,13 @@ pub fn ensure(layout: &Layout, reporter: &dyn Reporter, cancel: &Cancel) -> Resu
         Found::Damaged(damage) => set_aside(layout, &key, &damage, reporter)?,
         Found::Nothing => {}
     }
-    build::build(layout, &key, reporter, cancel)?;
+    if let Some(damaged) = build::build(layout, &key, reporter, cancel)? {
+        reporter.warn(&format!(
+            "{} in the build cache is damaged; making it again",
+            damaged.display()
+        ));
+        build::build(layout, &key, reporter, cancel)?;
+    }
     match look(layout, &key)? {
         Found::Whole(bundle) => Ok(*bundle),
         Found::Damaged(damage) => Err(Error::new(

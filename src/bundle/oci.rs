@@ -30,13 +30,13 @@ pub(super) fn write(
     path: &Path,
     arch: &str,
     images: &[Image],
-    layers: &BTreeMap<String, Layer>,
+    layers: &BTreeMap<&str, &Layer>,
     cancel: &Cancel,
 ) -> Result<Vec<ImageRef>> {
     let mut large = BTreeMap::new();
     for (name, layer) in layers {
         cancel.check()?;
-        large.insert(name.as_str(), (layer.blob().map_err(Error::io(path))?, layer));
+        large.insert(*name, (layer.blob().map_err(Error::io(path))?, *layer));
     }
     let mut small = Blobs::new();
     let mut refs = Vec::new();
@@ -212,6 +212,10 @@ mod tests {
             image("example.org/one", &["p"]),
             image("example.org/two", &["p", "q"]),
         ];
+        let layers = layers
+            .iter()
+            .map(|(name, layer)| (name.as_str(), layer))
+            .collect();
         let refs = write(&path, "amd64", &images, &layers, &Cancel::default()).unwrap();
         (refs, std::fs::read(path).unwrap())
     }

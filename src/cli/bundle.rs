@@ -2,9 +2,9 @@
 
 use clap::{Args, Subcommand};
 
-use super::TableFormat;
+use super::{Format, TableFormat};
 
-/// Make, list and remove bundles: all the bits that a node is made of
+/// Make, list, show and remove bundles: all the bits that a node is made of
 #[derive(Debug, Clone, Args)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub struct BundleArgs {
@@ -17,12 +17,40 @@ pub struct BundleArgs {
 #[derive(Debug, Clone, Subcommand)]
 pub enum BundleVerb {
     /// Make the bundle of this sampan, unless it is there
-    Build,
+    ///
+    /// The base system comes from Debian packages, the programs are compiled from their Go modules. What was made before from the
+    /// same inputs is taken from the cache, and an interrupted build goes on where it was.
+    Build {
+        /// Lines for people, or one event a line
+        #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+        output: Format,
+    },
     /// List bundles
     #[command(visible_alias = "ls")]
     List {
         /// A table, or JSON
         #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
         output: TableFormat,
+    },
+    /// Show what a bundle holds
+    Show {
+        /// Key of the bundle or its beginning; none means the one that new clusters get
+        key: Option<String>,
+        /// Read all files and compare their sums
+        #[arg(long)]
+        verify: bool,
+        /// Lines for people, or JSON
+        #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+        output: Format,
+    },
+    /// Remove a bundle that no cluster stands on
+    #[command(visible_alias = "rm")]
+    Remove {
+        /// Keys of bundles or their beginnings
+        #[arg(required = true)]
+        keys: Vec<String>,
+        /// Also when a cluster stands on it: that cluster can no longer start
+        #[arg(long)]
+        force: bool,
     },
 }

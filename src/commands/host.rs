@@ -11,8 +11,17 @@ pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Our directories: below `SAMPAN_HOME`, else where the platform wants them.
+/// Our directories: below `SAMPAN_HOME`, else where the platform wants them. `SAMPAN_CACHE` moves what can be made again, so that
+/// several homes share it.
 pub(super) fn layout() -> Result<Layout> {
+    let mut layout = directories()?;
+    if let Some(cache) = variable("SAMPAN_CACHE") {
+        layout.cache = std::path::absolute(&cache).map_err(Error::io(Path::new(&cache)))?;
+    }
+    Ok(layout)
+}
+
+fn directories() -> Result<Layout> {
     if let Some(home) = variable("SAMPAN_HOME") {
         // Drivers and kubectl run elsewhere, so a relative path would mean another place to them.
         let home = std::path::absolute(&home).map_err(Error::io(Path::new(&home)))?;
