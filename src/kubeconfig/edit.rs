@@ -16,9 +16,18 @@ pub(super) struct Kind {
 
 /// Clusters, users, contexts.
 pub(super) const KINDS: [Kind; 3] = [
-    Kind { list: "clusters", one: "cluster" },
-    Kind { list: "users", one: "user" },
-    Kind { list: "contexts", one: "context" },
+    Kind {
+        list: "clusters",
+        one: "cluster",
+    },
+    Kind {
+        list: "users",
+        one: "user",
+    },
+    Kind {
+        list: "contexts",
+        one: "context",
+    },
 ];
 
 /// What an item of a list must hold.
@@ -64,7 +73,10 @@ pub(super) fn parse(text: &str) -> Result<Mapping, String> {
 /// The item of a list that has this name.
 pub(super) fn find<'a>(document: &'a Mapping, kind: Kind, name: &str) -> Option<&'a Mapping> {
     let items = document.get(kind.list)?.as_sequence()?;
-    items.iter().filter_map(Value::as_mapping).find(|item| is_named(item, name))
+    items
+        .iter()
+        .filter_map(Value::as_mapping)
+        .find(|item| is_named(item, name))
 }
 
 /// Whether there is an item of this name that we did not make.
@@ -83,14 +95,18 @@ pub(super) fn is_same(item: &Mapping, stanza: &Stanza) -> bool {
 /// Makes or changes an item. One that holds all it must is left as it is, extension and all.
 pub(super) fn put(document: &mut Mapping, name: &str, stanza: &Stanza, extension: &Mapping) {
     let items = list(document, stanza.kind);
-    let at = items.iter().position(|item| item.as_mapping().is_some_and(|item| is_named(item, name)));
+    let at = items
+        .iter()
+        .position(|item| item.as_mapping().is_some_and(|item| is_named(item, name)));
     let at = at.unwrap_or_else(|| {
         let mut item = Mapping::new();
         item.insert("name".into(), name.into());
         items.push(Value::Mapping(item));
         items.len() - 1
     });
-    let Value::Mapping(item) = &mut items[at] else { return };
+    let Value::Mapping(item) = &mut items[at] else {
+        return;
+    };
     if is_same(item, stanza) && is_ours(item, stanza.kind) {
         return;
     }
@@ -106,15 +122,24 @@ pub(super) fn put(document: &mut Mapping, name: &str, stanza: &Stanza, extension
 
 /// Removes our item of this name; says whether there was one.
 pub(super) fn remove(document: &mut Mapping, kind: Kind, name: &str) -> bool {
-    let Some(Value::Sequence(items)) = document.get_mut(kind.list) else { return false };
+    let Some(Value::Sequence(items)) = document.get_mut(kind.list) else {
+        return false;
+    };
     let before = items.len();
-    items.retain(|item| !item.as_mapping().is_some_and(|item| is_named(item, name) && is_ours(item, kind)));
+    items.retain(|item| {
+        !item
+            .as_mapping()
+            .is_some_and(|item| is_named(item, name) && is_ours(item, kind))
+    });
     items.len() < before
 }
 
 /// The current context a file names.
 pub(super) fn current(document: &Mapping) -> Option<&str> {
-    document.get("current-context").and_then(Value::as_str).filter(|name| !name.is_empty())
+    document
+        .get("current-context")
+        .and_then(Value::as_str)
+        .filter(|name| !name.is_empty())
 }
 
 /// Names the current context; an empty name unsets it.
@@ -128,11 +153,15 @@ fn is_named(item: &Mapping, name: &str) -> bool {
 
 fn is_ours(item: &Mapping, kind: Kind) -> bool {
     let extensions = item.get(kind.one).and_then(|body| body.get("extensions"));
-    extensions.and_then(Value::as_sequence).is_some_and(|all| all.iter().any(is_our_extension))
+    extensions
+        .and_then(Value::as_sequence)
+        .is_some_and(|all| all.iter().any(is_our_extension))
 }
 
 fn is_our_extension(extension: &Value) -> bool {
-    extension.as_mapping().is_some_and(|extension| is_named(extension, OURS))
+    extension
+        .as_mapping()
+        .is_some_and(|extension| is_named(extension, OURS))
 }
 
 /// Puts our extension among the others.

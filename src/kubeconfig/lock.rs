@@ -41,16 +41,25 @@ fn one(path: &Path, end: Instant, deadline: Duration) -> Result<Option<Lock>> {
     name.push(".lock");
     let lock = PathBuf::from(name);
     loop {
-        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&lock) {
+        match OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&lock)
+        {
             Ok(_) => return Ok(Some(Lock(lock))),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists && Instant::now() < end => thread::sleep(PAUSE),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && Instant::now() < end => {
+                thread::sleep(PAUSE)
+            }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 let (path, lock, seconds) = (path.display(), lock.display(), deadline.as_secs());
                 return Err(Error::new(
                     Kind::Kubeconfig,
                     format!("{path} is locked by another program: {lock} is still there after {seconds}s"),
                 )
-                .hint(format!("if no kubectl or other tool is changing it, remove the lock: rm {lock}")));
+                .hint(format!(
+                    "if no kubectl or other tool is changing it, remove the lock: rm {lock}"
+                )));
             }
             Err(error)
                 if matches!(

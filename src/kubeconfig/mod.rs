@@ -6,6 +6,7 @@
 //! same name that somebody else made are neither changed nor removed.
 
 mod edit;
+mod emit;
 mod lock;
 
 use std::fs;
@@ -89,11 +90,20 @@ impl Files {
     pub fn set(&self, entry: &Entry, keep_context: bool) -> Result<bool> {
         self.change(&mut |documents, default| {
             for stanza in stanzas(entry) {
-                let at = documents.iter().position(|document| edit::find(&document.after, stanza.kind, &entry.name).is_some());
-                if let Some(at) = at && edit::is_foreign(&documents[at].after, stanza.kind, &entry.name) {
+                let at = documents
+                    .iter()
+                    .position(|document| edit::find(&document.after, stanza.kind, &entry.name).is_some());
+                if let Some(at) = at
+                    && edit::is_foreign(&documents[at].after, stanza.kind, &entry.name)
+                {
                     return Err(foreign(&documents[at].path, stanza.kind.one, &entry.name));
                 }
-                edit::put(&mut documents[at.unwrap_or(default)].after, &entry.name, &stanza, &extension());
+                edit::put(
+                    &mut documents[at.unwrap_or(default)].after,
+                    &entry.name,
+                    &stanza,
+                    &extension(),
+                );
             }
             if !keep_context && current(documents) != Some(&entry.name) {
                 edit::set_current(&mut documents[default].after, &entry.name);
@@ -138,17 +148,27 @@ impl Files {
     /// [`Kind::Kubeconfig`] when a file is damaged.
     pub fn status(&self, entry: &Entry) -> Result<Status> {
         let documents = self.read()?;
-        let find = |kind| documents.iter().find_map(|document| edit::find(&document.after, kind, &entry.name));
+        let find = |kind| {
+            documents
+                .iter()
+                .find_map(|document| edit::find(&document.after, kind, &entry.name))
+        };
         let mut right = true;
         let mut server = String::new();
         for stanza in stanzas(entry) {
-            let Some(item) = find(stanza.kind) else { return Ok(Status::Missing) };
+            let Some(item) = find(stanza.kind) else {
+                return Ok(Status::Missing);
+            };
             right &= edit::is_same(item, &stanza);
             if let Some(Value::String(text)) = item.get(stanza.kind.one).and_then(|body| body.get("server")) {
                 server.clone_from(text);
             }
         }
-        Ok(if right { Status::Configured } else { Status::Misconfigured { server } })
+        Ok(if right {
+            Status::Configured
+        } else {
+            Status::Misconfigured { server }
+        })
     }
 
     /// The current context.
@@ -215,13 +235,23 @@ impl Document {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Ok(Self { path: path.to_owned(), before: None, after: edit::empty() });
+                return Ok(Self {
+                    path: path.to_owned(),
+                    before: None,
+                    after: edit::empty(),
+                });
             }
-            Err(error) if error.kind() == ErrorKind::InvalidData => return Err(damaged(path, "it is not text")),
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                return Err(damaged(path, "it is not text"));
+            }
             Err(error) => return Err(Error::io(path)(error).with_kind(Kind::Kubeconfig)),
         };
         let mapping = edit::parse(&text).map_err(|why| damaged(path, &why))?;
-        Ok(Self { path: path.to_owned(), before: Some(mapping.clone()), after: mapping })
+        Ok(Self {
+            path: path.to_owned(),
+            before: Some(mapping.clone()),
+            after: mapping,
+        })
     }
 
     fn is_changed(&self) -> bool {
@@ -232,8 +262,11 @@ impl Document {
     }
 
     fn write(&self) -> Result<()> {
-        let text = yaml_serde::to_string(&self.after)
-            .map_err(|error| damaged(&self.path, "it cannot be written").because(error))?;
+        let text = match emit::document(&self.after) {
+            Some(text) => text,
+            None => yaml_serde::to_string(&self.after)
+                .map_err(|error| damaged(&self.path, "it cannot be written").because(error))?,
+        };
         let mode = fs::metadata(&self.path).map_or(0o600, |meta| meta.permissions().mode() & 0o7777);
         atomic::write(&self.path, mode, text.as_bytes()).map_err(|error| error.with_kind(Kind::Kubeconfig))
     }
@@ -241,7 +274,9 @@ impl Document {
 
 /// The current context of several files: the first that names one.
 fn current(documents: &[Document]) -> Option<&str> {
-    documents.iter().find_map(|document| edit::current(&document.after))
+    documents
+        .iter()
+        .find_map(|document| edit::current(&document.after))
 }
 
 fn unset_current(documents: &mut [Document], name: &str) {
@@ -265,21 +300,40 @@ fn stanzas(entry: &Entry) -> [Stanza; 3] {
         Some(name) => cluster.push(("tls-server-name", Value::from(name.as_str()))),
         None => conflicts.push("tls-server-name"),
     }
-    let user =
-        vec![("client-certificate-data", encoded(&entry.client_cert)), ("client-key-data", encoded(&entry.client_key))];
+    let user = vec![
+        ("client-certificate-data", encoded(&entry.client_cert)),
+        ("client-key-data", encoded(&entry.client_key)),
+    ];
     let logins = "client-certificate client-key token tokenFile username password exec auth-provider";
-    let context =
-        vec![("cluster", Value::from(entry.name.as_str())), ("user", Value::from(entry.name.as_str()))];
+    let context = vec![
+        ("cluster", Value::from(entry.name.as_str())),
+        ("user", Value::from(entry.name.as_str())),
+    ];
     [
-        Stanza { kind: clusters, fields: cluster, conflicts },
-        Stanza { kind: users, fields: user, conflicts: logins.split(' ').collect() },
-        Stanza { kind: contexts, fields: context, conflicts: Vec::new() },
+        Stanza {
+            kind: clusters,
+            fields: cluster,
+            conflicts,
+        },
+        Stanza {
+            kind: users,
+            fields: user,
+            conflicts: logins.split(' ').collect(),
+        },
+        Stanza {
+            kind: contexts,
+            fields: context,
+            conflicts: Vec::new(),
+        },
     ]
 }
 
 /// What our extension says: as minikube's does, who wrote the entry and when.
 fn extension() -> Mapping {
-    let now = OffsetDateTime::now_utc().replace_nanosecond(0).ok().and_then(|now| now.format(&Rfc3339).ok());
+    let now = OffsetDateTime::now_utc()
+        .replace_nanosecond(0)
+        .ok()
+        .and_then(|now| now.format(&Rfc3339).ok());
     let mut said = Mapping::new();
     said.insert("provider".into(), edit::OURS.into());
     said.insert("version".into(), env!("CARGO_PKG_VERSION").into());

@@ -55,8 +55,14 @@ fn mode(path: &Path) -> u32 {
 
 /// What the real kubectl prints; it must be on this machine.
 fn kubectl(files: &[&Path], args: &[&str]) -> String {
-    let list = files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(":");
-    let command = Command::new("kubectl").args(args.iter().copied()).env("KUBECONFIG", list);
+    let list = files
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect::<Vec<_>>()
+        .join(":");
+    let command = Command::new("kubectl")
+        .args(args.iter().copied())
+        .env("KUBECONFIG", list);
     match Host.run(&command) {
         Ok(output) => output.text(),
         Err(error) => panic!("these tests compare with the real kubectl: {error}"),
@@ -71,12 +77,17 @@ fn a_new_file_is_private_and_kubectl_reads_it() {
     assert!(files.set(&entry("dev"), false).unwrap());
     assert_eq!(mode(&path), 0o600);
     assert_eq!(kubectl(&[&path], &["config", "current-context"]), "dev");
-    let server = "jsonpath={.clusters[0].cluster.server} {.clusters[0].cluster.tls-server-name} {.users[0].name}";
+    let server =
+        "jsonpath={.clusters[0].cluster.server} {.clusters[0].cluster.tls-server-name} {.users[0].name}";
     assert_eq!(
         kubectl(&[&path], &["config", "view", "--minify", "-o", server]),
         "https://127.77.0.2:8443 sampan.internal dev"
     );
-    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no lock stays");
+    assert_eq!(
+        fs::read_dir(path.parent().unwrap()).unwrap().count(),
+        1,
+        "no lock stays"
+    );
 }
 
 #[test]
@@ -100,7 +111,10 @@ fn foreign_content_order_and_mode_survive_set_and_remove() {
     assert!(!files.remove("dev").unwrap());
     assert_eq!(value(&path), yaml_serde::from_str::<Value>(FOREIGN).unwrap());
     let text = fs::read_to_string(&path).unwrap();
-    assert!(text.find("x-unknown") < text.find("clusters") && text.find("users") < text.find("contexts"), "{text}");
+    assert!(
+        text.find("x-unknown") < text.find("clusters") && text.find("users") < text.find("contexts"),
+        "{text}"
+    );
     assert_eq!(mode(&path), 0o640);
 }
 
@@ -112,7 +126,10 @@ fn removing_the_current_context_unsets_it() {
     assert_eq!(files.current_context().unwrap().as_deref(), Some("dev"));
     files.remove("dev").unwrap();
     assert_eq!(files.current_context().unwrap(), None);
-    assert_eq!(kubectl(&[&path], &["config", "get-contexts", "-o", "name"]), "prod");
+    assert_eq!(
+        kubectl(&[&path], &["config", "get-contexts", "-o", "name"]),
+        "prod"
+    );
 }
 
 #[test]
@@ -132,17 +149,35 @@ fn what_the_user_added_to_our_entries_stays() {
     let files = Files::new(vec![path.clone()]);
     files.set(&entry("dev"), false).unwrap();
     kubectl(&[&path], &["config", "set-context", "dev", "--namespace=web"]);
-    kubectl(&[&path], &["config", "set-cluster", "dev", "--server=https://stale:1", "--proxy-url=http://p:1"]);
+    kubectl(
+        &[&path],
+        &[
+            "config",
+            "set-cluster",
+            "dev",
+            "--server=https://stale:1",
+            "--proxy-url=http://p:1",
+        ],
+    );
     kubectl(&[&path], &["config", "set-credentials", "dev", "--token=old"]);
     assert_eq!(
         files.status(&entry("dev")).unwrap(),
-        Status::Misconfigured { server: "https://stale:1".to_owned() }
+        Status::Misconfigured {
+            server: "https://stale:1".to_owned()
+        }
     );
     assert!(files.set(&entry("dev"), false).unwrap());
     assert_eq!(files.status(&entry("dev")).unwrap(), Status::Configured);
     let view = kubectl(
         &[&path],
-        &["config", "view", "--minify", "--raw", "-o", "jsonpath={..namespace} {..proxy-url} {.users[0].user.token}"],
+        &[
+            "config",
+            "view",
+            "--minify",
+            "--raw",
+            "-o",
+            "jsonpath={..namespace} {..proxy-url} {.users[0].user.token}",
+        ],
     );
     assert_eq!(view, "web http://p:1");
 }
@@ -151,9 +186,17 @@ fn what_the_user_added_to_our_entries_stays() {
 fn entries_that_sampan_did_not_make_are_left_alone() {
     let (_dir, path) = foreign_file();
     let files = Files::new(vec![path.clone()]);
-    for error in [files.set(&entry("prod"), false).unwrap_err(), files.check("prod").unwrap_err()] {
+    for error in [
+        files.set(&entry("prod"), false).unwrap_err(),
+        files.check("prod").unwrap_err(),
+    ] {
         assert_eq!(error.kind(), Kind::Kubeconfig);
-        assert!(error.to_string().ends_with("has a cluster \"prod\" that sampan did not make"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .ends_with("has a cluster \"prod\" that sampan did not make"),
+            "{error}"
+        );
     }
     assert!(!files.remove("prod").unwrap());
     assert_eq!(fs::read_to_string(&path).unwrap(), FOREIGN);
@@ -173,14 +216,23 @@ fn what_is_new_goes_where_kubectl_would_put_it() {
     files.set(&entry("two"), false).unwrap();
     assert!(fs::read_to_string(&b).unwrap().contains("two") && !a.exists());
     // What is there is changed where it is.
-    let moved = Entry { server: "https://127.77.0.9:8443".to_owned(), ..entry("one") };
+    let moved = Entry {
+        server: "https://127.77.0.9:8443".to_owned(),
+        ..entry("one")
+    };
     files.set(&moved, true).unwrap();
     assert!(fs::read_to_string(&c).unwrap().contains("127.77.0.9"));
     let all: [&Path; 3] = [&a, &b, &c];
     assert_eq!(kubectl(&all, &["config", "current-context"]), "two");
-    assert_eq!(kubectl(&all, &["config", "get-contexts", "-o", "name"]), "one\ntwo");
+    assert_eq!(
+        kubectl(&all, &["config", "get-contexts", "-o", "name"]),
+        "one\ntwo"
+    );
     // And kubectl itself agrees about the file.
-    kubectl(&all, &["config", "set-cluster", "three", "--server=https://three"]);
+    kubectl(
+        &all,
+        &["config", "set-cluster", "three", "--server=https://three"],
+    );
     assert!(fs::read_to_string(&b).unwrap().contains("three"));
     assert!(files.remove("one").unwrap() && files.remove("two").unwrap());
     assert_eq!(kubectl(&all, &["config", "get-contexts", "-o", "name"]), "");
@@ -190,18 +242,38 @@ fn what_is_new_goes_where_kubectl_would_put_it() {
 fn a_damaged_file_is_named_and_not_touched() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("config");
-    for text in ["clusters: [", "just text", "clusters: {a: 1}", "contexts: [1]", "current-context: [x]", "a: 1\na: 2\n"] {
+    for text in [
+        "clusters: [",
+        "just text",
+        "clusters: {a: 1}",
+        "contexts: [1]",
+        "current-context: [x]",
+        "a: 1\na: 2\n",
+    ] {
         fs::write(&path, text).unwrap();
         let files = Files::new(vec![path.clone()]);
-        for result in [files.set(&entry("dev"), false), files.remove("dev"), files.status(&entry("dev")).map(|_| true)] {
+        for result in [
+            files.set(&entry("dev"), false),
+            files.remove("dev"),
+            files.status(&entry("dev")).map(|_| true),
+        ] {
             let error = result.unwrap_err();
-            assert!(error.to_string().contains("config is not a kubeconfig"), "{text}: {error}");
+            assert!(
+                error.to_string().contains("config is not a kubeconfig"),
+                "{text}: {error}"
+            );
             assert!(!error.hints().is_empty());
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), text);
     }
     fs::write(&path, b"\xff\xfe").unwrap();
-    assert!(Files::new(vec![path]).set(&entry("dev"), false).unwrap_err().to_string().contains("it is not text"));
+    assert!(
+        Files::new(vec![path])
+            .set(&entry("dev"), false)
+            .unwrap_err()
+            .to_string()
+            .contains("it is not text")
+    );
 }
 
 #[test]
@@ -210,7 +282,10 @@ fn somebody_elses_lock_is_waited_for_and_then_named() {
     let lock = dir.path().join("config.lock");
     fs::write(&lock, "").unwrap();
     let error = lock::all(std::slice::from_ref(&path), Duration::from_millis(100)).unwrap_err();
-    assert!(error.to_string().contains("config.lock is still there") && error.hints()[0].contains("rm "), "{error}");
+    assert!(
+        error.to_string().contains("config.lock is still there") && error.hints()[0].contains("rm "),
+        "{error}"
+    );
     assert!(lock.exists(), "it is not ours to remove");
 
     let (sender, receiver) = std::sync::mpsc::channel();
@@ -252,14 +327,42 @@ fn a_link_stays_a_link() {
 
 #[test]
 fn no_file_at_all_is_told() {
-    let error = Files::new(vec![PathBuf::new()]).set(&entry("dev"), false).unwrap_err();
+    let error = Files::new(vec![PathBuf::new()])
+        .set(&entry("dev"), false)
+        .unwrap_err();
     assert!(error.to_string().contains("no kubeconfig to write to"), "{error}");
 }
 
 /// Texts that a YAML reader might take for something else, and ordinary ones.
 fn text() -> impl Strategy<Value = String> {
-    let tricky = ["yes", "on", "n", "~", "null", "1e3", "0o17", "0x1f", "1_000", "12:30:45", "=", "<<", "- a", "a: b", "#", "", "2026-01-01", ".inf", "!x", "&a", "*a", "é\u{2028}\n\t"];
-    prop_oneof![prop::sample::select(&tricky[..]).prop_map(str::to_owned), "[a-z0-9.@/-]{1,12}"]
+    const TRICKY: &[&str] = &[
+        "yes",
+        "on",
+        "n",
+        "~",
+        "null",
+        "1e3",
+        "0o17",
+        "0x1f",
+        "1_000",
+        "12:30:45",
+        "=",
+        "<<",
+        "- a",
+        "a: b",
+        "#",
+        "",
+        "2026-01-01",
+        ".inf",
+        "!x",
+        "&a",
+        "*a",
+        "é\u{2028}\n\t",
+    ];
+    prop_oneof![
+        prop::sample::select(TRICKY).prop_map(str::to_owned),
+        "[a-z0-9.@/-]{1,12}"
+    ]
 }
 
 fn json() -> impl Strategy<Value = serde_json::Value> {
@@ -280,12 +383,15 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
 
 fn foreign_config() -> impl Strategy<Value = serde_json::Value> {
     let items = |one: &'static str| {
-        prop::collection::btree_map(text(), prop::collection::btree_map("[a-z]{1,8}", json(), 0..3), 0..4).prop_map(
-            move |items| {
-                let item = |(name, body)| serde_json::json!({ "name": name, one: body });
-                items.into_iter().map(item).collect::<Vec<_>>()
-            },
+        prop::collection::btree_map(
+            text(),
+            prop::collection::btree_map("[a-z]{1,8}", json(), 0..3),
+            0..4,
         )
+        .prop_map(move |items| {
+            let item = |(name, body)| serde_json::json!({ "name": name, one: body });
+            items.into_iter().map(item).collect::<Vec<_>>()
+        })
     };
     (items("cluster"), items("user"), items("context"), text(), json()).prop_map(
         |(clusters, users, contexts, current, unknown)| {
@@ -320,12 +426,46 @@ proptest! {
 fn kubectl_reads_texts_as_they_were() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("config");
-    let names = ["yes", "on", "n", "~", "null", "1e3", "0o17", "017", "1_000", "12:30:45", "=", "2026-01-01", ".inf", "0b1", "+1", "1.", "NO"];
-    let users: Vec<_> = names.iter().map(|name| serde_json::json!({"name": name, "user": {"token": name}})).collect();
+    let names = [
+        "yes",
+        "on",
+        "n",
+        "~",
+        "null",
+        "1e3",
+        "0o17",
+        "017",
+        "1_000",
+        "12:30:45",
+        "=",
+        "2026-01-01",
+        ".inf",
+        "0b1",
+        "+1",
+        "1.",
+        "NO",
+    ];
+    let users: Vec<_> = names
+        .iter()
+        .map(|name| serde_json::json!({"name": name, "user": {"token": name}}))
+        .collect();
     fs::write(&path, serde_json::json!({ "users": users }).to_string()).unwrap();
     Files::new(vec![path.clone()]).set(&entry("dev"), false).unwrap();
-    let seen = kubectl(&[&path], &["config", "view", "--raw", "-o", "jsonpath={range .users[*]}{.user.token}\n{end}"]);
-    let mut seen: Vec<&str> = seen.split("\\n").flat_map(str::lines).filter(|line| !line.is_empty()).collect();
+    let seen = kubectl(
+        &[&path],
+        &[
+            "config",
+            "view",
+            "--raw",
+            "-o",
+            "jsonpath={range .users[*]}{.user.token}\n{end}",
+        ],
+    );
+    let mut seen: Vec<&str> = seen
+        .split("\\n")
+        .flat_map(str::lines)
+        .filter(|line| !line.is_empty())
+        .collect();
     seen.sort_unstable();
     let mut names = names.to_vec();
     names.sort_unstable();

@@ -27,9 +27,9 @@ impl Chosen {
     /// [`Kind::Internal`] for a port that was not asked for.
     pub fn port(&self, wanted: u16) -> Result<u16> {
         let found = self.ports.iter().find(|(port, _)| *port == wanted);
-        found.map(|(_, host)| *host).ok_or_else(|| {
-            Error::new(Kind::Internal, format!("no place was chosen for port {wanted}"))
-        })
+        found
+            .map(|(_, host)| *host)
+            .ok_or_else(|| Error::new(Kind::Internal, format!("no place was chosen for port {wanted}")))
     }
 }
 
@@ -46,25 +46,42 @@ pub fn choose(used: &[Ipv4Addr], ports: &[u16], loopback_range: bool) -> Result<
     let mut refusal = None;
     for address in range().filter(|address| !used.contains(address)) {
         match ports.iter().find_map(|&port| refused(address, port)) {
-            None => return Ok(Chosen { address, ports: ports.iter().map(|&port| (port, port)).collect() }),
+            None => {
+                return Ok(Chosen {
+                    address,
+                    ports: ports.iter().map(|&port| (port, port)).collect(),
+                });
+            }
             // This one is no other profile's doing: no address will be better.
             Some((at, error)) if error.kind() != ErrorKind::AddrInUse => return Err(unusable(at, error)),
             Some((at, _)) => refusal = Some(at),
         }
     }
-    let why = refusal.map(|at| format!("; the last one tried was {at}")).unwrap_or_default();
-    Err(Error::new(Kind::PortTaken, format!("no loopback address from 127.77.0.2 to 127.77.0.254 is free{why}"))
-        .hint("delete a profile that is not needed, or see with `ss -ltnp` what listens on these addresses"))
+    let why = refusal
+        .map(|at| format!("; the last one tried was {at}"))
+        .unwrap_or_default();
+    Err(Error::new(
+        Kind::PortTaken,
+        format!("no loopback address from 127.77.0.2 to 127.77.0.254 is free{why}"),
+    )
+    .hint("delete a profile that is not needed, or see with `ss -ltnp` what listens on these addresses"))
 }
 
 /// Which of these ports of an address cannot be listened on right now.
 pub fn taken(address: Ipv4Addr, ports: &[u16]) -> Vec<SocketAddr> {
-    ports.iter().filter_map(|&port| refused(address, port)).map(|(at, _)| at).collect()
+    ports
+        .iter()
+        .filter_map(|&port| refused(address, port))
+        .map(|(at, _)| at)
+        .collect()
 }
 
 /// All addresses a profile may ever have: for certificates, which then stay good when it changes.
 pub fn certificate_addresses() -> Vec<IpAddr> {
-    std::iter::once(Ipv4Addr::LOCALHOST).chain(range()).map(IpAddr::V4).collect()
+    std::iter::once(Ipv4Addr::LOCALHOST)
+        .chain(range())
+        .map(IpAddr::V4)
+        .collect()
 }
 
 fn range() -> impl Iterator<Item = Ipv4Addr> {
@@ -90,10 +107,15 @@ fn free_ports(wanted: &[u16]) -> Result<Chosen> {
     for &port in wanted {
         let listener = TcpListener::bind((address, port)).or_else(|_| TcpListener::bind((address, 0)));
         let listener = listener.map_err(|error| unusable(SocketAddr::from((address, port)), error))?;
-        let at = listener.local_addr().map_err(|error| unusable(SocketAddr::from((address, port)), error))?;
+        let at = listener
+            .local_addr()
+            .map_err(|error| unusable(SocketAddr::from((address, port)), error))?;
         held.push((port, at.port(), listener));
     }
-    Ok(Chosen { address, ports: held.iter().map(|(port, host, _)| (*port, *host)).collect() })
+    Ok(Chosen {
+        address,
+        ports: held.iter().map(|(port, host, _)| (*port, *host)).collect(),
+    })
 }
 
 #[cfg(test)]
@@ -110,7 +132,10 @@ mod tests {
         let used: Vec<_> = (2..200).map(address).collect();
         let chosen = choose(&used, &[47_101, 47_102], true).unwrap();
         assert_eq!(chosen.address, address(200));
-        assert_eq!((chosen.port(47_101).unwrap(), chosen.port(47_102).unwrap()), (47_101, 47_102));
+        assert_eq!(
+            (chosen.port(47_101).unwrap(), chosen.port(47_102).unwrap()),
+            (47_101, 47_102)
+        );
         assert_eq!(chosen.port(1).unwrap_err().kind(), Kind::Internal);
     }
 
@@ -118,10 +143,19 @@ mod tests {
     fn an_address_with_a_taken_port_is_left_to_whoever_has_it() {
         let used: Vec<_> = (2..210).map(address).collect();
         let listener = TcpListener::bind((address(210), 47_112)).unwrap();
-        assert_eq!(taken(address(210), &[47_111, 47_112]), [listener.local_addr().unwrap()]);
-        assert_eq!(choose(&used, &[47_111, 47_112], true).unwrap().address, address(211));
+        assert_eq!(
+            taken(address(210), &[47_111, 47_112]),
+            [listener.local_addr().unwrap()]
+        );
+        assert_eq!(
+            choose(&used, &[47_111, 47_112], true).unwrap().address,
+            address(211)
+        );
         drop(listener);
-        assert_eq!(choose(&used, &[47_111, 47_112], true).unwrap().address, address(210));
+        assert_eq!(
+            choose(&used, &[47_111, 47_112], true).unwrap().address,
+            address(210)
+        );
     }
 
     #[test]
@@ -130,7 +164,12 @@ mod tests {
         let listener = TcpListener::bind((address(254), 47_121)).unwrap();
         let error = choose(&used, &[47_121], true).unwrap_err();
         assert_eq!(error.kind(), Kind::PortTaken);
-        assert!(error.to_string().ends_with("the last one tried was 127.77.0.254:47121"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .ends_with("the last one tried was 127.77.0.254:47121"),
+            "{error}"
+        );
         drop(listener);
     }
 
@@ -148,6 +187,8 @@ mod tests {
     fn certificates_hold_for_every_address() {
         let all = certificate_addresses();
         assert_eq!(all.len(), 254);
-        assert!(all.contains(&"127.0.0.1".parse().unwrap()) && all.contains(&"127.77.0.254".parse().unwrap()));
+        assert!(
+            all.contains(&"127.0.0.1".parse().unwrap()) && all.contains(&"127.77.0.254".parse().unwrap())
+        );
     }
 }

@@ -45,7 +45,8 @@ fn pem(text: &str) -> Check<Pem> {
 }
 
 fn parse(pem: &Pem) -> Check<X509Certificate<'_>> {
-    pem.parse_x509().map_err(|_| (Half::Cert, "is a damaged certificate".to_owned()))
+    pem.parse_x509()
+        .map_err(|_| (Half::Cert, "is a damaged certificate".to_owned()))
 }
 
 fn ends_after(cert: &X509Certificate<'_>, then: OffsetDateTime) -> Check {
@@ -59,7 +60,10 @@ fn ends_after(cert: &X509Certificate<'_>, then: OffsetDateTime) -> Check {
 fn belongs(cert: &X509Certificate<'_>, key: &str) -> Check {
     let key = KeyPair::from_pem(key).map_err(|_| (Half::Key, "is not a private key".to_owned()))?;
     if cert.public_key().raw != key.subject_public_key_info() {
-        return Err((Half::Key, "does not belong to the certificate beside it".to_owned()));
+        return Err((
+            Half::Key,
+            "does not belong to the certificate beside it".to_owned(),
+        ));
     }
     Ok(())
 }

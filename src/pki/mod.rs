@@ -11,8 +11,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
 };
 use time::{Duration, OffsetDateTime};
 
@@ -69,7 +69,9 @@ fn ensure_at(dir: &Path, cluster: &str, now: OffsetDateTime) -> Result<Pki> {
     atomic::make_private_dir(dir)?;
     let ca = ensure_ca(dir, cluster, now)?;
     let files = Files::new(dir, "admin");
-    let kept = files.read()?.filter(|admin| check::client(admin, &ca, now + RENEWED_BEFORE).is_ok());
+    let kept = files
+        .read()?
+        .filter(|admin| check::client(admin, &ca, now + RENEWED_BEFORE).is_ok());
     let admin = match kept {
         Some(admin) => admin,
         None => {
@@ -90,10 +92,21 @@ fn ensure_ca(dir: &Path, cluster: &str, now: OffsetDateTime) -> Result<Pair> {
         files.write(&ca)?;
         return Ok(ca);
     }
-    let missing = if files.cert.exists() { &files.key } else { &files.cert };
+    let missing = if files.cert.exists() {
+        &files.key
+    } else {
+        &files.cert
+    };
     let ca = files.read()?.ok_or_else(|| unusable(missing, "is missing"))?;
     check::authority(&ca, now).map_err(|(half, what)| {
-        unusable(if half == check::Half::Cert { &files.cert } else { &files.key }, &what)
+        unusable(
+            if half == check::Half::Cert {
+                &files.cert
+            } else {
+                &files.key
+            },
+            &what,
+        )
     })?;
     Ok(ca)
 }
@@ -121,12 +134,21 @@ pub struct Subject {
 impl Subject {
     /// A client of the cluster.
     pub fn client(name: &str, group: &str) -> Self {
-        Self { name: name.to_owned(), groups: vec![group.to_owned()], ..Self::default() }
+        Self {
+            name: name.to_owned(),
+            groups: vec![group.to_owned()],
+            ..Self::default()
+        }
     }
 
     /// A server.
     pub fn server(name: &str, names: Vec<String>, addresses: Vec<IpAddr>) -> Self {
-        Self { name: name.to_owned(), names, addresses, ..Self::default() }
+        Self {
+            name: name.to_owned(),
+            names,
+            addresses,
+            ..Self::default()
+        }
     }
 }
 
@@ -139,14 +161,21 @@ pub fn issue(ca: &Pair, subject: &Subject) -> Result<Pair> {
 }
 
 fn issue_at(ca: &Pair, subject: &Subject, now: OffsetDateTime) -> Result<Pair> {
-    let names = subject.names.iter().map(|name| Ok(SanType::DnsName(name.as_str().try_into()?)));
+    let names = subject
+        .names
+        .iter()
+        .map(|name| Ok(SanType::DnsName(name.as_str().try_into()?)));
     let names = names.collect::<Result<Vec<_>, rcgen::Error>>().map_err(failed)?;
     let mut params = params(&subject.name, now, YEAR);
     for group in &subject.groups {
-        params.distinguished_name.push(DnType::OrganizationName, group.as_str());
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, group.as_str());
     }
     params.subject_alt_names = names;
-    params.subject_alt_names.extend(subject.addresses.iter().copied().map(SanType::IpAddress));
+    params
+        .subject_alt_names
+        .extend(subject.addresses.iter().copied().map(SanType::IpAddress));
     params.extended_key_usages = vec![match params.subject_alt_names.is_empty() {
         true => ExtendedKeyUsagePurpose::ClientAuth,
         false => ExtendedKeyUsagePurpose::ServerAuth,
@@ -158,7 +187,10 @@ fn issue_at(ca: &Pair, subject: &Subject, now: OffsetDateTime) -> Result<Pair> {
     let issuer = Issuer::from_ca_cert_pem(&ca.cert, ca_key).map_err(failed)?;
     let key = new_key()?;
     let cert = params.signed_by(&key, &issuer).map_err(failed)?;
-    Ok(Pair { cert: cert.pem(), key: key.serialize_pem() })
+    Ok(Pair {
+        cert: cert.pem(),
+        key: key.serialize_pem(),
+    })
 }
 
 fn make_ca(cluster: &str, now: OffsetDateTime) -> Result<Pair> {
@@ -168,7 +200,10 @@ fn make_ca(cluster: &str, now: OffsetDateTime) -> Result<Pair> {
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign];
     let key = new_key()?;
     let cert = params.self_signed(&key).map_err(failed)?;
-    Ok(Pair { cert: cert.pem(), key: key.serialize_pem() })
+    Ok(Pair {
+        cert: cert.pem(),
+        key: key.serialize_pem(),
+    })
 }
 
 fn params(name: &str, now: OffsetDateTime, valid: Duration) -> CertificateParams {
@@ -196,7 +231,10 @@ struct Files {
 
 impl Files {
     fn new(dir: &Path, name: &str) -> Self {
-        Self { cert: dir.join(format!("{name}.crt")), key: dir.join(format!("{name}.key")) }
+        Self {
+            cert: dir.join(format!("{name}.crt")),
+            key: dir.join(format!("{name}.key")),
+        }
     }
 
     /// None when one of the two is missing.
@@ -207,7 +245,9 @@ impl Files {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::io(path)(error)),
         };
-        Ok(read(&self.cert)?.zip(read(&self.key)?).map(|(cert, key)| Pair { cert, key }))
+        Ok(read(&self.cert)?
+            .zip(read(&self.key)?)
+            .map(|(cert, key)| Pair { cert, key }))
     }
 
     /// The certificate last: its presence says that both are there.

@@ -26,12 +26,17 @@ pub fn openssh(
 ) -> Result<Command> {
     keys::blob(&target.host_key)?;
     let public = std::fs::read_to_string(&target.host_key).map_err(Error::io(&target.host_key))?;
-    let alias = format!("sampan-{}", target.place);
-    atomic::write(known_hosts, 0o600, format!("{alias} {}\n", public.trim()).as_bytes())?;
+    atomic::write(
+        known_hosts,
+        0o600,
+        format!("{ALIAS} {}\n", public.trim()).as_bytes(),
+    )?;
 
-    let mut command = Command::new(program.to_string_lossy()).deadline(Duration::MAX).args(["-F", "none"]);
+    let mut command = Command::new(program.to_string_lossy())
+        .deadline(Duration::MAX)
+        .args(["-F", "none"]);
     let options = [
-        format!("HostKeyAlias={alias}"),
+        format!("HostKeyAlias={ALIAS}"),
         format!("UserKnownHostsFile={}", escaped(known_hosts)),
         format!("IdentityFile={}", escaped(&target.key)),
     ];
@@ -49,6 +54,9 @@ pub fn openssh(
         None => command,
     })
 }
+
+/// What the guest is called in `known_hosts`, whatever its address is; the file is about one guest only.
+const ALIAS: &str = "sampan";
 
 const FIXED: [&str; 10] = [
     "IdentitiesOnly=yes",
@@ -88,7 +96,13 @@ mod tests {
         let command = openssh(&target, Path::new("ssh"), &known_hosts, Some("ls | wc -l"), false).unwrap();
         let shown = command.to_string();
         assert!(shown.contains(r#"-o 'IdentityFile="/my 100%%/id"' "#), "{shown}");
-        assert!(shown.ends_with(" -T -p 2222 -l root 127.77.0.2 -- 'ls | wc -l'"), "{shown}");
-        assert_eq!(std::fs::read_to_string(&known_hosts).unwrap().trim(), format!("sampan-dev {}", public.trim()));
+        assert!(
+            shown.ends_with(" -T -p 2222 -l root 127.77.0.2 -- 'ls | wc -l'"),
+            "{shown}"
+        );
+        assert_eq!(
+            std::fs::read_to_string(&known_hosts).unwrap().trim(),
+            format!("sampan {}", public.trim())
+        );
     }
 }

@@ -28,7 +28,10 @@ const LOGIN: Duration = Duration::from_secs(30);
 
 /// Algorithms in order of liking, of those that both libssh2 and every sshd since 2014 have. AES-GCM needs no MAC of its own.
 const METHODS: [(MethodType, &str); 6] = [
-    (MethodType::Kex, "curve25519-sha256,curve25519-sha256@libssh.org,ecdh-sha2-nistp256"),
+    (
+        MethodType::Kex,
+        "curve25519-sha256,curve25519-sha256@libssh.org,ecdh-sha2-nistp256",
+    ),
     (MethodType::HostKey, "ssh-ed25519"),
     (MethodType::CryptCs, "aes128-gcm@openssh.com,aes128-ctr"),
     (MethodType::CryptSc, "aes128-gcm@openssh.com,aes128-ctr"),
@@ -74,8 +77,11 @@ pub(super) fn again(target: &Target, deadline: Duration, cancel: &Cancel) -> Res
 fn unanswered(target: &Target, deadline: Duration, why: &str) -> Error {
     let Target { place, address, .. } = target;
     let seconds = deadline.as_secs();
-    Error::new(Kind::GuestTimeout, format!("{place}: sshd did not answer at {address} within {seconds}s: {why}"))
-        .hint("run `sampan logs` to see how far the machine came, then `sampan start` again")
+    Error::new(
+        Kind::GuestTimeout,
+        format!("{place}: sshd did not answer at {address} within {seconds}s: {why}"),
+    )
+    .hint("run `sampan logs` to see how far the machine came, then `sampan start` again")
 }
 
 /// What both sides prove themselves with.
@@ -87,7 +93,10 @@ struct Identity {
 impl Identity {
     fn read(target: &Target) -> Result<Self> {
         let key = fs::read_to_string(&target.key).map_err(Error::io(&target.key))?;
-        Ok(Self { key, host_key: keys::blob(&target.host_key)? })
+        Ok(Self {
+            key,
+            host_key: keys::blob(&target.host_key)?,
+        })
     }
 }
 
@@ -101,11 +110,13 @@ impl From<io::Error> for Refusal {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             // The host itself cannot reach such an address; waiting does not help.
-            ErrorKind::AddrNotAvailable | ErrorKind::PermissionDenied | ErrorKind::InvalidInput => Self::Final(
-                Error::new(Kind::Network, format!("cannot connect to the machine: {error}"))
-                    .hint("run `sampan stop` and `sampan start` to give the machine a new address")
-                    .because(error),
-            ),
+            ErrorKind::AddrNotAvailable | ErrorKind::PermissionDenied | ErrorKind::InvalidInput => {
+                Self::Final(
+                    Error::new(Kind::Network, format!("cannot connect to the machine: {error}"))
+                        .hint("run `sampan stop` and `sampan start` to give the machine a new address")
+                        .because(error),
+                )
+            }
             _ => Self::NotYet(error.to_string()),
         }
     }
@@ -162,14 +173,26 @@ fn await_greeting(stream: &TcpStream, clock: &Clock, cancel: &Cancel) -> Result<
 }
 
 fn prove_guest(target: &Target, identity: &Identity, wire: &Wire) -> Result<(), Refusal> {
-    if wire.session.host_key().is_some_and(|(key, _)| key == identity.host_key) {
+    if wire
+        .session
+        .host_key()
+        .is_some_and(|(key, _)| key == identity.host_key)
+    {
         return Ok(());
     }
-    let Target { place, address, host_key, .. } = target;
+    let Target {
+        place,
+        address,
+        host_key,
+        ..
+    } = target;
     Err(Refusal::Final(
         Error::new(
             Kind::Guest,
-            format!("{place}: what answers at {address} has another host key than {}", host_key.display()),
+            format!(
+                "{place}: what answers at {address} has another host key than {}",
+                host_key.display()
+            ),
         )
         .hint("another machine listens there; see which with `ss -ltnp`, end it, then run `sampan start`"),
     ))
@@ -177,7 +200,10 @@ fn prove_guest(target: &Target, identity: &Identity, wire: &Wire) -> Result<(), 
 
 fn prove_ourselves(target: &Target, identity: &Identity, wire: &Wire, clock: &Clock) -> Result<(), Refusal> {
     let Target { user, place, key, .. } = target;
-    let login = || wire.session.userauth_pubkey_memory(user, None, &identity.key, None);
+    let login = || {
+        wire.session
+            .userauth_pubkey_memory(user, None, &identity.key, None)
+    };
     match wire.drive(clock, login) {
         Err(Trouble::Ssh(error)) if refused(&error) => Err(Refusal::Final(
             Error::new(
@@ -195,5 +221,8 @@ fn refused(error: &ssh2::Error) -> bool {
     const FILE: i32 = -16;
     const AUTHENTICATION_FAILED: i32 = -18;
     const PUBLICKEY_UNVERIFIED: i32 = -19;
-    matches!(error.code(), ErrorCode::Session(FILE | AUTHENTICATION_FAILED | PUBLICKEY_UNVERIFIED))
+    matches!(
+        error.code(),
+        ErrorCode::Session(FILE | AUTHENTICATION_FAILED | PUBLICKEY_UNVERIFIED)
+    )
 }

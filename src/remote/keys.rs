@@ -34,7 +34,10 @@ pub fn ensure(path: &Path, comment: &str) -> Result<String> {
     match (path.exists(), public.exists()) {
         (true, true) => {
             blob(&public)?;
-            Ok(fs::read_to_string(&public).map_err(Error::io(&public))?.trim().to_owned())
+            Ok(fs::read_to_string(&public)
+                .map_err(Error::io(&public))?
+                .trim()
+                .to_owned())
         }
         (true, false) => Err(damaged(&public, "is missing, but its private half is there")),
         // A public half alone is what an interrupted run leaves behind: it is written first and nobody has seen it.
@@ -61,17 +64,27 @@ fn make(path: &Path, public: &Path, comment: &str) -> Result<String> {
     let internal = |what: &str| Error::new(Kind::Internal, format!("cannot make an ed25519 key: {what}"));
     let pair = KeyPair::generate_for(&PKCS_ED25519).map_err(|error| internal(&error.to_string()))?;
     let seed = seed(pair.serialized_der()).ok_or_else(|| internal("unknown encoding"))?;
-    let line = format!("{ALGORITHM} {} {comment}", STANDARD.encode(public_blob(pair.public_key_raw())));
+    let line = format!(
+        "{ALGORITHM} {} {comment}",
+        STANDARD.encode(public_blob(pair.public_key_raw()))
+    );
     if let Some(dir) = path.parent() {
         atomic::make_private_dir(dir)?;
     }
     atomic::write(public, 0o644, format!("{line}\n").as_bytes())?;
-    atomic::write(path, 0o600, armor(&private_blob(seed, pair.public_key_raw(), comment)).as_bytes())?;
+    atomic::write(
+        path,
+        0o600,
+        armor(&private_blob(seed, pair.public_key_raw(), comment)).as_bytes(),
+    )?;
     Ok(line)
 }
 
 fn seed(pkcs8: &[u8]) -> Option<&[u8]> {
-    let at = pkcs8.windows(SEED_TAG.len()).position(|window| window == SEED_TAG)? + SEED_TAG.len();
+    let at = pkcs8
+        .windows(SEED_TAG.len())
+        .position(|window| window == SEED_TAG)?
+        + SEED_TAG.len();
     pkcs8.get(at..at + 32)
 }
 
@@ -138,10 +151,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ssh/id_ed25519");
         let line = ensure(&path, "sampan-dev").unwrap();
-        assert!(line.starts_with("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5") && line.ends_with(" sampan-dev"), "{line}");
+        assert!(
+            line.starts_with("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5") && line.ends_with(" sampan-dev"),
+            "{line}"
+        );
         assert_eq!(ensure(&path, "other").unwrap(), line);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
         assert_eq!(blob(&public_path(&path)).unwrap().len(), 4 + 11 + 4 + 32);
     }
 
@@ -155,7 +174,10 @@ mod tests {
         assert!(error.to_string().contains("key.pub is not an ed25519"), "{error}");
         fs::remove_file(public_path(&path)).unwrap();
         let error = ensure(&path, "").unwrap_err();
-        assert!(error.to_string().contains("key.pub is missing") && !error.hints().is_empty(), "{error}");
+        assert!(
+            error.to_string().contains("key.pub is missing") && !error.hints().is_empty(),
+            "{error}"
+        );
     }
 
     #[test]

@@ -51,12 +51,7 @@ pub(super) struct PidFilter {
 
 impl PidFilter {
     /// Passes output on without our line.
-    pub(super) fn pass(
-        &mut self,
-        stream: Stream,
-        bytes: &[u8],
-        on_output: &mut dyn FnMut(Stream, &[u8]),
-    ) {
+    pub(super) fn pass(&mut self, stream: Stream, bytes: &[u8], on_output: &mut dyn FnMut(Stream, &[u8])) {
         if stream == Stream::Stdout || self.pid.is_some() {
             return on_output(stream, bytes);
         }
@@ -81,7 +76,12 @@ impl PidFilter {
 }
 
 fn pid(line: &[u8]) -> Option<u32> {
-    std::str::from_utf8(line.strip_prefix(MARK)?).ok()?.trim().parse().ok().filter(|&pid| pid > 1)
+    std::str::from_utf8(line.strip_prefix(MARK)?)
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+        .filter(|&pid| pid > 1)
 }
 
 #[cfg(test)]
@@ -92,7 +92,9 @@ mod tests {
         let mut filter = PidFilter::default();
         let mut seen = Vec::new();
         for piece in pieces {
-            filter.pass(Stream::Stderr, piece.as_bytes(), &mut |_, bytes| seen.extend_from_slice(bytes));
+            filter.pass(Stream::Stderr, piece.as_bytes(), &mut |_, bytes| {
+                seen.extend_from_slice(bytes)
+            });
         }
         filter.finish(&mut |_, bytes| seen.extend_from_slice(bytes));
         (filter.pid, String::from_utf8(seen).unwrap())
@@ -100,16 +102,34 @@ mod tests {
 
     #[test]
     fn the_process_id_is_taken_out_wherever_it_is_cut() {
-        assert_eq!(filtered(&["\x01sampan-pid 42\nerr\n"]), (Some(42), "err\n".into()));
-        assert_eq!(filtered(&["\x01samp", "an-pid 4", "2\ner", "r"]), (Some(42), "err".into()));
-        assert_eq!(filtered(&["motd\n\x01sampan-pid 7\n"]), (Some(7), "motd\n".into()));
+        assert_eq!(
+            filtered(&["\x01sampan-pid 42\nerr\n"]),
+            (Some(42), "err\n".into())
+        );
+        assert_eq!(
+            filtered(&["\x01samp", "an-pid 4", "2\ner", "r"]),
+            (Some(42), "err".into())
+        );
+        assert_eq!(
+            filtered(&["motd\n\x01sampan-pid 7\n"]),
+            (Some(7), "motd\n".into())
+        );
         assert_eq!(filtered(&["no such shell"]), (None, "no such shell".into()));
-        assert_eq!(filtered(&["\x01sampan-pid 1\n"]).0, None, "init is never ours to end");
+        assert_eq!(
+            filtered(&["\x01sampan-pid 1\n"]).0,
+            None,
+            "init is never ours to end"
+        );
     }
 
     #[test]
     fn a_command_becomes_one_line() {
-        let command = Command::new("/opt/my prog").args(["a'b", "$HOME", ""]).env("A", "x y");
-        assert_eq!(of(&command), "export A='x y'; exec '/opt/my prog' \"a'b\" '$HOME' ''");
+        let command = Command::new("/opt/my prog")
+            .args(["a'b", "$HOME", ""])
+            .env("A", "x y");
+        assert_eq!(
+            of(&command),
+            "export A='x y'; exec '/opt/my prog' \"a'b\" '$HOME' ''"
+        );
     }
 }

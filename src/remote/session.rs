@@ -15,7 +15,7 @@ use crate::progress::Cancel;
 /// How long a lost connection may take to come back before a command.
 const RECONNECT: Duration = Duration::from_secs(30);
 /// How long an overdue command may take to be ended.
-const ENDING: Duration = Duration::from_secs(10);
+const ENDING: Duration = Duration::from_secs(5);
 
 /// A connection to a guest. Commands given to it from several threads run one after the other; for more at a time, make
 /// more sessions. When the user asks to stop, the running command is ended in the guest and fails with
@@ -28,7 +28,11 @@ pub struct Session {
 
 impl Session {
     pub(super) fn new(target: Target, cancel: Cancel, wire: Wire) -> Self {
-        Self { target, cancel, wire: Mutex::new(Some(wire)) }
+        Self {
+            target,
+            cancel,
+            wire: Mutex::new(Some(wire)),
+        }
     }
 
     /// Where this session leads.
@@ -71,9 +75,14 @@ impl Session {
                 .map_err(|error| Trouble::Io(io::Error::other(error)))?,
         };
         let mut filter = PidFilter::default();
-        let ended = wire.exec(&line::telling_pid(line), input, &mut clock, &mut |stream, bytes| {
-            filter.pass(stream, bytes, on_output);
-        });
+        let ended = wire.exec(
+            &line::telling_pid(line),
+            input,
+            &mut clock,
+            &mut |stream, bytes| {
+                filter.pass(stream, bytes, on_output);
+            },
+        );
         filter.finish(on_output);
         match (&ended, filter.pid) {
             (Ok(_), _) => *slot = Some(wire),
@@ -92,8 +101,13 @@ impl Session {
         let ended = connect::again(&self.target, ENDING, &Cancel::default())
             .map_err(|error| error.to_string())
             .and_then(|wire| {
-                wire.exec(&line::ending(pid), &mut io::empty(), &mut Clock::total(ENDING), &mut |_, _| {})
-                    .map_err(|trouble| format!("{trouble:?}"))
+                wire.exec(
+                    &line::ending(pid),
+                    &mut io::empty(),
+                    &mut Clock::total(ENDING),
+                    &mut |_, _| {},
+                )
+                .map_err(|trouble| format!("{trouble:?}"))
             });
         if let Err(error) = ended {
             tracing::warn!(pid, %error, "an overdue command may still run in the guest");
@@ -101,7 +115,12 @@ impl Session {
     }
 
     pub(super) fn error(&self, command: String, failure: Failure) -> CommandError {
-        CommandError { command, place: self.place(), failure, output: Output::default() }
+        CommandError {
+            command,
+            place: self.place(),
+            failure,
+            output: Output::default(),
+        }
     }
 }
 
@@ -110,9 +129,10 @@ pub(super) fn failure(trouble: Trouble, deadline: Duration) -> Failure {
     match trouble {
         Trouble::Deadline => Failure::Deadline(deadline),
         Trouble::Cancelled => Failure::Io(io::Error::new(io::ErrorKind::Interrupted, "interrupted")),
-        Trouble::Ssh(error) => {
-            Failure::Io(io::Error::other(format!("the connection failed: {}", error.message())))
-        }
+        Trouble::Ssh(error) => Failure::Io(io::Error::other(format!(
+            "the connection failed: {}",
+            error.message()
+        ))),
         Trouble::Io(error) => Failure::Io(error),
     }
 }
@@ -129,7 +149,12 @@ impl Runner for Session {
     ) -> Result<(), CommandError> {
         tracing::debug!(%command, place = self.target.place, "run in the guest");
         let mut input: &[u8] = command.stdin.as_deref().unwrap_or_default();
-        let ended = self.exec(&line::of(command), &mut input, Clock::total(command.deadline), on_output);
+        let ended = self.exec(
+            &line::of(command),
+            &mut input,
+            Clock::total(command.deadline),
+            on_output,
+        );
         let failure = match ended {
             Ok(Ended::Status(0)) => return Ok(()),
             // The shell that was to become the program says so; a shell that runs a script may mean any program.

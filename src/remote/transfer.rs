@@ -26,7 +26,12 @@ impl Session {
     /// When the local file cannot be read, the guest cannot hold it, or it arrives damaged.
     pub fn upload(&self, local: &Path, remote: &str, mode: u32, bar: &dyn Bar) -> Result<()> {
         let file = File::open(local).map_err(Error::io(local))?;
-        let mut source = Hashing { inner: file, sum: Sha256::new(), bar, error: None };
+        let mut source = Hashing {
+            inner: file,
+            sum: Sha256::new(),
+            bar,
+            error: None,
+        };
         let new = quote(&format!("{remote}.sampan-new"));
         let script = format!(
             "umask 077; mkdir -p \"$(dirname {target})\" && cat > {new} && sha256sum < {new} && sync {new} && \
@@ -49,7 +54,8 @@ impl Session {
             self.forget(&new);
             return Err(self.differs(&local.display().to_string(), remote));
         }
-        self.run(&Command::shell(format!("mv -f {new} {}", quote(remote)))).map_err(guest)?;
+        self.run(&Command::shell(format!("mv -f {new} {}", quote(remote))))
+            .map_err(guest)?;
         Ok(())
     }
 
@@ -59,7 +65,10 @@ impl Session {
     /// # Errors
     /// When the guest has no such file, the local one cannot be written, or it arrives damaged.
     pub fn download(&self, remote: &str, local: &Path, bar: &dyn Bar) -> Result<()> {
-        let dir = local.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let dir = local
+            .parent()
+            .filter(|dir| !dir.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         let mut target = tempfile::Builder::new()
             .prefix(".sampan-")
             .permissions(PermissionsExt::from_mode(0o644))
@@ -67,20 +76,26 @@ impl Session {
             .map_err(Error::io(local))?;
         let mut sum = Sha256::new();
         let mut written = Ok(());
-        self.script(&format!("cat < {}", quote(remote)), &mut io::empty(), &mut |stream, bytes| {
-            if stream == Stream::Stdout && written.is_ok() {
-                sum.update(bytes);
-                bar.advance(bytes.len() as u64);
-                written = target.write_all(bytes);
-            }
-        })?;
+        self.script(
+            &format!("cat < {}", quote(remote)),
+            &mut io::empty(),
+            &mut |stream, bytes| {
+                if stream == Stream::Stdout && written.is_ok() {
+                    sum.update(bytes);
+                    bar.advance(bytes.len() as u64);
+                    written = target.write_all(bytes);
+                }
+            },
+        )?;
         written.map_err(Error::io(local))?;
         let expected = Command::shell(format!("sha256sum < {}", quote(remote))).deadline(IDLE);
         if first_word(&self.run(&expected).map_err(guest)?.stdout) != hex(sum) {
             return Err(self.differs(remote, &local.display().to_string()));
         }
         target.as_file().sync_all().map_err(Error::io(local))?;
-        target.persist(local).map_err(|error| Error::io(local)(error.error))?;
+        target
+            .persist(local)
+            .map_err(|error| Error::io(local)(error.error))?;
         Ok(())
     }
 
@@ -118,8 +133,14 @@ impl Session {
     }
 
     fn differs(&self, from: &str, to: &str) -> Error {
-        Error::new(Kind::Guest, format!("{}: {to} is not what {from} is: the sha256 sums differ", self.place()))
-            .hint("try again; if it happens again, look at the disk and memory of the guest and the host")
+        Error::new(
+            Kind::Guest,
+            format!(
+                "{}: {to} is not what {from} is: the sha256 sums differ",
+                self.place()
+            ),
+        )
+        .hint("try again; if it happens again, look at the disk and memory of the guest and the host")
     }
 }
 
@@ -154,5 +175,9 @@ fn hex(sum: Sha256) -> String {
 
 /// The sum in what `sha256sum` printed.
 fn first_word(output: &[u8]) -> String {
-    String::from_utf8_lossy(output).split_whitespace().next().unwrap_or_default().to_owned()
+    String::from_utf8_lossy(output)
+        .split_whitespace()
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }

@@ -49,12 +49,18 @@ pub(super) struct Clock {
 impl Clock {
     /// All of the work ends by then.
     pub(super) fn total(limit: Duration) -> Self {
-        Self { end: Instant::now().checked_add(limit), idle: None }
+        Self {
+            end: Instant::now().checked_add(limit),
+            idle: None,
+        }
     }
 
     /// The work may take as long as it moves on at least this often.
     pub(super) fn idle(limit: Duration) -> Self {
-        Self { idle: Some(limit), ..Self::total(limit) }
+        Self {
+            idle: Some(limit),
+            ..Self::total(limit)
+        }
     }
 
     fn progressed(&mut self) {
@@ -65,7 +71,8 @@ impl Clock {
 
     /// Time left; zero when over.
     pub(super) fn left(&self) -> Duration {
-        self.end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()))
+        self.end
+            .map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()))
     }
 }
 
@@ -86,7 +93,12 @@ pub(super) struct Wire {
 }
 
 /// Sleeps until the socket is ready, the time is over or the user wants to stop; at most one nap.
-pub(super) fn nap(stream: &TcpStream, flags: PollFlags, clock: &Clock, cancel: &Cancel) -> Result<bool, Trouble> {
+pub(super) fn nap(
+    stream: &TcpStream,
+    flags: PollFlags,
+    clock: &Clock,
+    cancel: &Cancel,
+) -> Result<bool, Trouble> {
     if cancel.is_set() {
         return Err(Trouble::Cancelled);
     }
@@ -109,7 +121,11 @@ impl Wire {
         let mut session = ssh2::Session::new()?;
         session.set_tcp_stream(stream.try_clone()?);
         session.set_blocking(false);
-        Ok(Self { stream, session, cancel })
+        Ok(Self {
+            stream,
+            session,
+            cancel,
+        })
     }
 
     /// Repeats a call of libssh2 until it is through.
@@ -165,7 +181,11 @@ impl Wire {
         if self.cancel.is_set() {
             return Err(Trouble::Cancelled);
         }
-        if clock.left().is_zero() { Err(Trouble::Deadline) } else { Ok(()) }
+        if clock.left().is_zero() {
+            Err(Trouble::Deadline)
+        } else {
+            Ok(())
+        }
     }
 
     /// Sleeps until the socket can do what libssh2 waits for.
@@ -180,7 +200,10 @@ impl Wire {
 
     /// Whether half a packet waits to be sent, so that the last call has to be made again before any other.
     fn half_sent(&self) -> bool {
-        matches!(self.session.block_directions(), BlockDirections::Outbound | BlockDirections::Both)
+        matches!(
+            self.session.block_directions(),
+            BlockDirections::Outbound | BlockDirections::Both
+        )
     }
 
     /// Makes a call on a stream; none when it has to wait for input.
@@ -192,7 +215,9 @@ impl Wire {
         loop {
             match call() {
                 Ok(count) => return Ok(Some(count)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock && self.half_sent() => self.wait(clock)?,
+                Err(error) if error.kind() == ErrorKind::WouldBlock && self.half_sent() => {
+                    self.wait(clock)?
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
                 Err(error) => return Err(Trouble::Io(error)),
             }
@@ -265,7 +290,13 @@ struct Feed<'a> {
 
 impl<'a> Feed<'a> {
     fn new(source: &'a mut dyn Read) -> Self {
-        Self { source, buffer: vec![0; CHUNK], start: 0, end: 0, done: false }
+        Self {
+            source,
+            buffer: vec![0; CHUNK],
+            start: 0,
+            end: 0,
+            done: false,
+        }
     }
 
     /// What is to be sent next; empty at the end.
