@@ -88,3 +88,21 @@ fn mount_parts(node: &Node<'_>) -> Result<()> {
         .hint("check the bundle with `sampan bundle show`, then delete the profile and start again")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Fixture;
+    use super::*;
+
+    #[test]
+    fn the_node_knows_its_own_name() {
+        let fixture = Fixture::new();
+        let entries = entries(&fixture.node()).unwrap();
+        assert!(entries.contains(&Entry::File(HOSTNAME, 0o644, "demo\n".into())));
+        let hosts = entries.iter().find(|entry| {
+            matches!(entry, Entry::File("/etc/hosts", _, text)
+            if text.lines().any(|line| line == "10.0.2.15 demo"))
+        });
+        assert!(hosts.is_some(), "{entries:?}");
+    }
+}

@@ -214,9 +214,13 @@ fn init(node: &Node<'_>) -> Result<InitConfiguration> {
 
 fn cluster(node: &Node<'_>, gates: &BTreeMap<String, bool>) -> Result<ClusterConfiguration> {
     let spec = node.spec;
-    let own = |component: &str, defaults: &[(&str, &str)]| {
-        args(defaults, &spec.feature_gates, &spec.extra_config, component)
-    };
+    let theirs: Vec<String> = kubernetes_gates(gates)
+        .iter()
+        .map(|(gate, on)| format!("{gate}={on}"))
+        .collect();
+    let theirs = theirs.join(",");
+    let own =
+        |component: &str, defaults: &[(&str, &str)]| args(defaults, &theirs, &spec.extra_config, component);
     let mut sans = vec![
         SERVER_NAME.to_owned(),
         "localhost".to_owned(),
@@ -444,4 +448,47 @@ pub(super) fn to_yaml(value: &impl Serialize) -> Result<String> {
     yaml_serde::to_string(value).map_err(|source| {
         Error::new(Kind::Internal, "a configuration cannot be written as YAML").because(source)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Fixture;
+    use super::*;
+
+    #[test]
+    fn the_configuration_of_a_plain_cluster() {
+        insta::assert_snapshot!(configuration(&Fixture::new().node()).unwrap());
+    }
+
+    #[test]
+    fn extra_configuration_and_feature_gates_reach_their_components() {
+        let mut fixture = Fixture::new()
+            .extra("kubelet", "max-pods", "50")
+            .extra("apiserver", "profiling", "true")
+            .extra("controller-manager", "v", "4")
+            .extra("scheduler", "v", "5")
+            .extra("etcd", "heartbeat-interval", "100")
+            .extra("proxy", "mode", "iptables")
+            .extra("proxy", "conntrack.maxPerCore", "7")
+            .extra("kubeadm", "ignore-preflight-errors", "NumCPU,Mem");
+        fixture.spec.feature_gates = "Some=true, PublicKeysECDSA=false".into();
+        fixture.spec.apiserver_names = vec!["mine.test".into()];
+        insta::assert_snapshot!(configuration(&fixture.node()).unwrap());
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_an_error_that_says_what_can() {
+        for (component, key, hint) in [
+            ("kublet", "x", "kubelet, kubeadm"),
+            ("kubeadm", "x", "ignore-preflight-errors"),
+            ("proxy", "mode.x", "proxy.mode"),
+        ] {
+            let error = configuration(&Fixture::new().extra(component, key, "1").node()).unwrap_err();
+            assert_eq!(error.kind(), Kind::Usage);
+            assert!(error.hints()[0].contains(hint), "{error} {:?}", error.hints());
+        }
+        let mut fixture = Fixture::new();
+        fixture.spec.feature_gates = "Some".into();
+        assert_eq!(configuration(&fixture.node()).unwrap_err().kind(), Kind::Usage);
+    }
 }

@@ -20,6 +20,8 @@ pub mod readiness;
 mod render;
 mod runtime;
 mod storage;
+#[cfg(test)]
+mod testing;
 mod tuning;
 
 use std::net::IpAddr;

@@ -70,7 +70,13 @@ pub(super) fn dns_address(cidr: &str) -> Result<Ipv4Addr> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::Fixture;
     use super::*;
+
+    #[test]
+    fn proxy_and_dns_as_they_are_applied() {
+        insta::assert_snapshot!(kubeadm::to_yaml(&objects(&Fixture::new().node()).unwrap()).unwrap());
+    }
 
     #[test]
     fn dns_is_the_tenth_address_of_the_services() {

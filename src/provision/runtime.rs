@@ -93,7 +93,22 @@ fn pod_subnet(cidr: &str) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::Fixture;
     use super::*;
+
+    #[test]
+    fn containerd_and_the_network_of_pods_are_configured() {
+        let fixture = Fixture::new();
+        let entries = entries(&fixture.node()).unwrap();
+        let file = |wanted: &str| {
+            entries.iter().find_map(|entry| match entry {
+                Entry::File(path, _, text) if *path == wanted => Some(text.as_str()),
+                _ => None,
+            })
+        };
+        insta::assert_snapshot!("containerd", file(CONFIG).unwrap());
+        insta::assert_snapshot!("cni", file("/etc/cni/net.d/10-sampan.conflist").unwrap());
+    }
 
     #[test]
     fn the_node_takes_the_first_24_of_the_pods_addresses() {

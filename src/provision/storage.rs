@@ -27,3 +27,15 @@ fn objects(node: &Node<'_>) -> Result<Vec<Value>> {
     manifests::stamp(&mut objects);
     Ok(objects)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::kubeadm;
+    use super::super::testing::Fixture;
+    use super::*;
+
+    #[test]
+    fn storage_as_it_is_applied() {
+        insta::assert_snapshot!(kubeadm::to_yaml(&objects(&Fixture::new().node()).unwrap()).unwrap());
+    }
+}

@@ -1,9 +1,10 @@
 //! The body of a machine's process: listens on all its forwards; behind the API's is a small cluster, behind the others nobody.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,11 +24,20 @@ const API_PORT: u16 = 8443;
 /// How long a port that was in use a moment ago may take to become free.
 const PORT_DEADLINE: Duration = Duration::from_millis(300);
 
-/// Runs the machine in `dir` until it is ended by a signal.
-///
-/// # Errors
-/// When its files cannot be used or a port is taken.
-pub fn run(dir: &Path) -> io::Result<()> {
+/// Runs the machine in `dir` until it is ended by a signal. What goes wrong is written to standard error, which is the machine's
+/// log.
+pub fn run(dir: &Path) -> ExitCode {
+    match boot(dir) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Where nobody can be told, nobody is.
+            let _ = writeln!(io::stderr(), "{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn boot(dir: &Path) -> io::Result<()> {
     let files = Files::new(dir);
     let machine = files.load().map_err(io::Error::other)?;
     let mut listeners = Vec::new();
@@ -81,7 +91,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 struct Server {
     files: Files,
     guest: Guest,
-    cache: std::path::PathBuf,
+    cache: PathBuf,
     cluster: Arc<Mutex<Cluster>>,
 }
 
