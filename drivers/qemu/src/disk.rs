@@ -1,7 +1,8 @@
 //! The system disk: a qcow2 layer over a base that is never written to.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use sampan_driver::{Command, Disk, DriverError, Host, MachineSpec, Result, Runner};
@@ -48,9 +49,11 @@ fn make(image_tool: &Path, disk: &Disk, path: &Path) -> Result<()> {
         .path(&new)
         .arg(size.to_string());
     Host.run(&create)?;
-    File::open(&new)
-        .and_then(|file| file.sync_all())
-        .map_err(DriverError::io(&new))?;
+    let settle = |file: File| {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+        file.sync_all()
+    };
+    File::open(&new).and_then(settle).map_err(DriverError::io(&new))?;
     fs::rename(&new, path).map_err(DriverError::io(path))
 }
 

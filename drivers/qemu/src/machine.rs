@@ -1,9 +1,9 @@
 //! One machine's life. Everything is seen afresh: from its directory, its process and QEMU's own answers.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -78,6 +78,8 @@ impl<'a> Machine<'a> {
         disk::check_room(self.spec)?;
         self.rotate(files::SERIAL_LOG)?;
         self.rotate(files::QEMU_LOG)?;
+        self.make_private(files::SERIAL_LOG)?;
+        self.make_private(files::RAM)?;
         let pidfile = files::real(self.dir).join(files::PIDFILE);
         let arguments = Arguments::new(self.spec, arch, accelerator, &pidfile).render();
         let command = Command::new(program.to_string_lossy()).args(arguments);
@@ -124,6 +126,18 @@ impl<'a> Machine<'a> {
                 process.pid()
             ))),
         }
+    }
+
+    /// Makes an empty file only its owner can read; QEMU itself would let everybody.
+    fn make_private(&self, name: &str) -> Result<()> {
+        let path = self.path(name);
+        let made = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path);
+        made.map(drop).map_err(DriverError::io(path))
     }
 
     /// Keeps the log of the run before, with `.1` appended.

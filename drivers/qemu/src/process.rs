@@ -185,11 +185,13 @@ fn handle_ended(handle: &OwnedFd, limit: Duration) -> bool {
     }
 }
 
-/// A QEMU that is being started. Unless it is released, it is killed when this goes out of scope.
+/// A QEMU that is being started. Unless it is released, it is killed when this goes out of scope, and what it leaves
+/// behind is removed.
 #[derive(Debug)]
 pub(crate) struct Starting {
     child: Option<Box<dyn ChildWrapper>>,
     dir: PathBuf,
+    released: bool,
 }
 
 impl Starting {
@@ -206,14 +208,14 @@ impl Starting {
             .stderr(err);
         tracing::debug!(%command, dir = %dir.display(), "start qemu");
         let mut process = CommandWrap::from(process);
-        let child = process
-            .wrap(ProcessSession)
-            .spawn()
-            .map_err(DriverError::io(&command.program))?;
-        Ok(Self {
-            child: Some(child),
+        let mut starting = Self {
+            child: None,
             dir: dir.to_owned(),
-        })
+            released: false,
+        };
+        let child = process.wrap(ProcessSession).spawn();
+        starting.child = Some(child.map_err(DriverError::io(&command.program))?);
+        Ok(starting)
     }
 
     /// How it ended, if it has.
@@ -223,6 +225,7 @@ impl Starting {
 
     /// Lets it run on its own.
     pub(crate) fn release(mut self) {
+        self.released = true;
         if let Some(mut child) = self.child.take() {
             // Whoever stays its parent has to take note of its end, or it stays in the process table.
             thread::spawn(move || child.wait());
@@ -236,6 +239,8 @@ impl Drop for Starting {
             // Both fail only when it has ended by itself, which is as good.
             let _ = child.start_kill();
             let _ = child.wait();
+        }
+        if !self.released {
             clean(&self.dir);
         }
     }

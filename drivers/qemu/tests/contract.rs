@@ -133,6 +133,13 @@ fn a_run_leaves_logs_and_disk_and_nothing_else() {
     assert!(ground.file("ram.img").exists());
     let mode = fs::metadata(&ground.spec.dir).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
+    for name in ["ram.img", "disk.qcow2", "serial.log"] {
+        assert_eq!(
+            fs::metadata(ground.file(name)).unwrap().permissions().mode() & 0o777,
+            0o600,
+            "{name}"
+        );
+    }
     qemu.stop(&ground.spec, Duration::from_millis(100)).unwrap();
     qemu.start(&ground.spec).unwrap();
     qemu.kill(&ground.spec).unwrap();
