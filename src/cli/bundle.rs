@@ -21,15 +21,15 @@ pub enum BundleVerb {
     /// The base system comes from Debian packages, the programs are compiled from their Go modules. What was made before from the
     /// same inputs is taken from the cache, and an interrupted build goes on where it was.
     Build {
-        /// Lines for people, or one event a line
-        #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+        /// text for people, or json for one event a line
+        #[arg(short, long, value_enum, default_value_t, hide_possible_values = true, value_name = "FORMAT")]
         output: Format,
     },
     /// List bundles
     #[command(visible_alias = "ls")]
     List {
-        /// A table, or JSON
-        #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+        /// table, or json
+        #[arg(short, long, value_enum, default_value_t, hide_possible_values = true, value_name = "FORMAT")]
         output: TableFormat,
     },
     /// Show what a bundle holds
@@ -39,8 +39,8 @@ pub enum BundleVerb {
         /// Read all files and compare their sums
         #[arg(long)]
         verify: bool,
-        /// Lines for people, or JSON
-        #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+        /// text for people, or json
+        #[arg(short, long, value_enum, default_value_t, hide_possible_values = true, value_name = "FORMAT")]
         output: Format,
     },
     /// Remove a bundle that no cluster stands on

@@ -254,7 +254,7 @@ pub(super) fn add(mut command: Command) -> Command {
 /// # Errors
 /// [`Kind::Unimplemented`].
 pub(super) fn check(matches: &ArgMatches) -> Result<()> {
-    refuse_flags(matches, GLOBAL)?;
+    refuse_flags(matches, GLOBAL, "")?;
     let Some((verb, matches)) = matches.subcommand() else {
         return Ok(());
     };
@@ -265,12 +265,12 @@ pub(super) fn check(matches: &ArgMatches) -> Result<()> {
         );
     }
     match OTHERS.iter().find(|(name, _)| *name == verb) {
-        Some((_, flags)) => refuse_flags(matches, flags),
+        Some((_, flags)) => refuse_flags(matches, flags, verb),
         None => Ok(()),
     }
 }
 
-fn refuse_flags(matches: &ArgMatches, flags: &[Flag]) -> Result<()> {
+fn refuse_flags(matches: &ArgMatches, flags: &[Flag], verb: &str) -> Result<()> {
     for flag in flags {
         let id = flag.name;
         if !matches!(matches.try_contains_id(id), Ok(true))
@@ -283,13 +283,13 @@ fn refuse_flags(matches: &ArgMatches, flags: &[Flag]) -> Result<()> {
             .into_iter()
             .find(|text| !flag.accepts.contains(&text.as_str()))
         {
-            return Err(refusal(flag, text));
+            return Err(refusal(flag, text, verb));
         }
     }
     Ok(())
 }
 
-fn refusal(flag: &Flag, text: &str) -> Error {
+fn refusal(flag: &Flag, text: &str, verb: &str) -> Error {
     let written = if flag.value {
         format!("--{} {text}", flag.name)
     } else {
@@ -308,5 +308,5 @@ fn refusal(flag: &Flag, text: &str) -> Error {
     if flag.value && !accepted.is_empty() {
         return error.hint(format!("leave it out, or use {}", accepted.join(" or ")));
     }
-    error.hint("leave it out; `sampan help` lists the flags there are")
+    error.hint(format!("leave it out; `sampan {verb} --help` lists the flags there are").replace("  ", " "))
 }

@@ -150,7 +150,8 @@ fn root_help(command: &Command) -> String {
             let _ = writeln!(text, "  \u{1b}[1m{verb:<16}\u{1b}[0m{about}");
         }
     }
-    text.push_str("\n{options}\n\nSettings and more: `sampan help start`, `sampan help config`.");
+    let _ = write!(text, "\n{}\n{{options}}\n\n", heading("Options"));
+    text.push_str("Settings and more: `sampan help start`, `sampan help config`.");
     text
 }
 

@@ -12,14 +12,14 @@ use super::Format;
 /// and 4 (kubectl is not set up for it). 85: there is no such profile.
 #[derive(Debug, Clone, Args)]
 pub struct StatusArgs {
-    /// Lines for people, or JSON
-    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    /// text for people, or json
+    #[arg(short, long, value_enum, hide_possible_values = true, value_name = "FORMAT")]
     pub output: Option<Format>,
     /// A template with {{.Name}}, {{.Host}}, {{.Kubelet}}, {{.APIServer}}, {{.Kubeconfig}}, {{.Worker}}
     #[arg(short, long, value_name = "TEMPLATE")]
     pub format: Option<String>,
-    /// Shape of the JSON: one object for the node, or one for the cluster
-    #[arg(short, long, value_enum, default_value_t, value_name = "LAYOUT")]
+    /// Shape of the JSON: nodes for an object with the node's state, cluster for one with codes for all parts
+    #[arg(short, long, value_enum, default_value_t, hide_possible_values = true, value_name = "LAYOUT")]
     pub layout: StatusLayout,
     /// The node to look at; there is one, named after the profile
     #[arg(short, long, value_name = "NAME")]
@@ -50,8 +50,8 @@ pub struct StopArgs {
     /// Leave the kubeconfig as it is
     #[arg(long)]
     pub keep_context_active: bool,
-    /// Lines for people, or one event a line
-    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    /// text for people, or json for one event a line
+    #[arg(short, long, value_enum, default_value_t, hide_possible_values = true, value_name = "FORMAT")]
     pub output: Format,
 }
 
@@ -66,8 +66,8 @@ pub struct DeleteArgs {
     /// Remove settings, bundles and everything else of sampan's as well; needs --all when there are several clusters
     #[arg(long)]
     pub purge: bool,
-    /// Lines for people, or one event a line
-    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    /// text for people, or json for one event a line
+    #[arg(short, long, value_enum, default_value_t, hide_possible_values = true, value_name = "FORMAT")]
     pub output: Format,
 }
 
@@ -135,8 +135,8 @@ pub enum ProfileVerb {
 /// List all clusters.
 #[derive(Debug, Clone, Args)]
 pub struct ProfileListArgs {
-    /// A table, or JSON
-    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    /// table, or json
+    #[arg(short, long, value_enum, default_value_t, hide_possible_values = true, value_name = "FORMAT")]
     pub output: TableFormat,
     /// Do not look what they are doing
     #[arg(short, long)]
@@ -166,7 +166,7 @@ pub struct VersionArgs {
     #[arg(long)]
     pub components: bool,
     /// text, json or yaml
-    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    #[arg(short, long, value_enum, default_value_t, hide_possible_values = true, value_name = "FORMAT")]
     pub output: VersionFormat,
 }
 
@@ -256,8 +256,8 @@ pub enum ConfigVerb {
         /// The setting; none prints all
         #[arg(value_name = "NAME")]
         name: Option<String>,
-        /// Lines for people, or JSON
-        #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+        /// text for people, or json
+        #[arg(short, long, value_enum, default_value_t, hide_possible_values = true, value_name = "FORMAT")]
         output: Format,
     },
 }

@@ -94,6 +94,8 @@ fn unset(app: &App, name: &str) -> Result<()> {
 }
 
 fn view(app: &App, format: &str) -> Result<()> {
+    // A template with a mistake is one also where nothing is set.
+    template::render(format, &[("ConfigKey", ""), ("ConfigValue", "")])?;
     let mut entries = ConfigFile::read(&app.layout()?.config_file())?.entries()?;
     entries.sort_by_key(|(key, _)| KEYS.iter().position(|known| known.name == key.name));
     for (key, text) in entries {

@@ -110,6 +110,6 @@ pub(super) fn fake_machine(dir: &Path) -> Result<u8> {
         return Err(Error::new(Kind::Usage, "unknown command `__fake-machine`")
             .hint("`sampan help`, or `--help` behind a command, tells what there is"));
     }
-    sampan_driver_fake::run_machine(dir).map_err(Error::io(dir))?;
-    Ok(0)
+    let ended = sampan_driver_fake::run_machine(dir);
+    Ok(u8::from(ended != std::process::ExitCode::SUCCESS))
 }

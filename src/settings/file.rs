@@ -30,7 +30,7 @@ impl ConfigFile {
             Err(error) => return Err(Error::io(path)(error)),
         };
         let document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
-            damaged(path, &format!("is not TOML: {}", error.message())).because(error)
+            damaged(path, "is not TOML").because(error)
         })?;
         let file = Self {
             path: path.to_owned(),
@@ -63,13 +63,11 @@ impl ConfigFile {
             hints.into_iter().fold(error, Error::hint)
         })?;
         let wrong = |what: &str| {
-            Error::new(
-                Kind::HostConfig,
-                format!("{}: `{name}` {what}", self.path.display()),
-            )
-            .hint(format!(
-                "correct the line, or take it out with `sampan config unset {name}`"
-            ))
+            // What is wrong, then perhaps what would be right.
+            let (what, better) = what.split_once("; ").unwrap_or((what, key.help));
+            Error::new(Kind::HostConfig, format!("{}: `{name}` {what}", self.path.display()))
+                .hint(better)
+                .hint(format!("or take the line out with `sampan config unset {name}`"))
         };
         let text = text(key, item).ok_or_else(|| wrong("is a value of the wrong type"))?;
         key.check(&text)
@@ -133,7 +131,7 @@ pub fn unset_anyway(path: &Path, name: &str) -> Result<bool> {
         Err(error) => return Err(Error::io(path)(error)),
     };
     let document = text.parse().map_err(|error: toml_edit::TomlError| {
-        damaged(path, &format!("is not TOML: {}", error.message())).because(error)
+        damaged(path, "is not TOML").because(error)
     })?;
     let mut file = ConfigFile {
         path: path.to_owned(),

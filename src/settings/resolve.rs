@@ -177,7 +177,7 @@ fn cpus(settings: &Settings, choices: &Choices, checks: &mut Checks) -> Result<u
         checks.fail(
             Error::new(
                 Kind::Cores,
-                format!("{wanted} CPUs are fewer than the {MIN_CPUS} that Kubernetes needs"),
+                format!("{wanted} CPU asked for, and Kubernetes needs {MIN_CPUS}"),
             )
             .hint(format!("ask for more: --cpus {MIN_CPUS}")),
         )?;
@@ -185,8 +185,7 @@ fn cpus(settings: &Settings, choices: &Choices, checks: &mut Checks) -> Result<u
         checks.fail(
             Error::new(
                 Kind::Cores,
-                format!(
-                    "{wanted} CPUs are more than the {} of this host",
+                format!("{wanted} CPUs asked for, and this host has {}",
                     choices.host_cpus
                 ),
             )
@@ -211,7 +210,7 @@ fn memory(settings: &Settings, choices: &Choices, checks: &mut Checks) -> Result
             Error::new(
                 Kind::Memory,
                 format!(
-                    "{wanted} MiB of memory are less than the {MIN_MEMORY_MIB} MiB that Kubernetes needs"
+                    "{wanted} MiB of memory asked for, and Kubernetes needs {MIN_MEMORY_MIB} MiB"
                 ),
             )
             .hint("ask for more: --memory 3g"),
@@ -220,7 +219,7 @@ fn memory(settings: &Settings, choices: &Choices, checks: &mut Checks) -> Result
         checks.fail(
             Error::new(
                 Kind::Memory,
-                format!("{wanted} MiB of memory are more than the {host} MiB that this host has"),
+                format!("{wanted} MiB of memory asked for, and this host has {host} MiB"),
             )
             .hint(format!(
                 "ask for less: --memory {}mb",
@@ -243,7 +242,7 @@ fn disk(settings: &Settings, checks: &mut Checks) -> Result<u64> {
         checks.fail(
             Error::new(
                 Kind::Storage,
-                format!("a disk of {mib} MiB is smaller than the {MIN_DISK_MIB} MiB a node needs"),
+                format!("a disk of {mib} MiB asked for, and a node needs {MIN_DISK_MIB} MiB"),
             )
             .hint("ask for more: --disk-size 20g"),
         )?;

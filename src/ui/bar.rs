@@ -148,6 +148,10 @@ impl Bar for Told {
     fn message(&self, message: &str) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         message.clone_into(&mut state.message);
+        if !self.ui.is_json() && state.last.elapsed() >= EVERY {
+            state.last = Instant::now();
+            self.tell(&state);
+        }
     }
 }
 
