@@ -15,6 +15,8 @@ pub(crate) struct Machine {
     pub(crate) cpus: u32,
     pub(crate) memory_mib: u64,
     pub(crate) forwards: Vec<Forward>,
+    /// The disk of programs and images, where there is one: here a text with an image's name in every line.
+    pub(crate) parts: Option<PathBuf>,
 }
 
 /// The files of one machine.

@@ -71,6 +71,7 @@ impl Guest {
             "false" => Err((1, String::new())),
             "echo" => Ok(format!("{}\n", args.join(" ")).into_bytes()),
             "hostname" if args.is_empty() => Ok(format!("{}\n", self.name).into_bytes()),
+            "ctr" if args.contains(&"list") => self.images().map_err(failed),
             "kubeadm" => self.kubeadm(&args).map(|()| Vec::new()).map_err(failed),
             "rm" => self.rm(&args).map(|()| Vec::new()).map_err(failed),
             "sh" => self.shell(args.last().copied().unwrap_or_default()),
@@ -95,6 +96,12 @@ impl Guest {
             );
         }
         Ok(all)
+    }
+
+    /// Names of the images on the parts disk.
+    fn images(&self) -> io::Result<Vec<u8>> {
+        let machine = self.files.load().map_err(io::Error::other)?;
+        machine.parts.map_or(Ok(Vec::new()), fs::read)
     }
 
     fn rm(&self, args: &[&str]) -> io::Result<()> {
@@ -260,7 +267,7 @@ impl Runner for Guest {
     }
 }
 
-/// PEM of a certificate and its key, good for a day.
+/// PEM of a certificate and its key.
 fn server_certificate(ca: &str, ca_key: &str) -> Result<(String, String), rcgen::Error> {
     let issuer = Issuer::from_ca_cert_pem(ca, KeyPair::from_pem(ca_key)?)?;
     let names = ["sampan.internal", "localhost", "kubernetes"].map(str::to_owned);

@@ -145,6 +145,11 @@ impl Driver for Fake {
             cpus: spec.cpus,
             memory_mib: spec.memory_mib,
             forwards: spec.forwards.clone(),
+            parts: spec
+                .extra_disks
+                .iter()
+                .find(|disk| disk.serial == "sampan-parts")
+                .map(|disk| disk.path.clone()),
         };
         Files::new(&spec.dir).create(&machine)
     }

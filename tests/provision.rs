@@ -1,0 +1,232 @@
+//! The provisioner against a fake machine: every step is done once, a second walk has nothing to do, and a machine that was killed
+//! comes back with the same cluster.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sampan::error::Kind;
+use sampan::progress::{Cancel, Silent};
+use sampan::provision::readiness::{self, Component};
+use sampan::provision::{self, Api, ImageRef, Node, Parts, Pki, STEPS, Step};
+use sampan::settings::ClusterSpec;
+use sampan_driver::{Disk, Driver, Forward, MachineSpec, Runner};
+use sampan_driver_fake::Fake;
+
+/// A machine that ends with the test, however that ends.
+struct Machine {
+    dir: tempfile::TempDir,
+    driver: Fake,
+    spec: MachineSpec,
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.driver.remove(&self.spec);
+    }
+}
+
+impl Machine {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let driver = Fake::new(dir.path().join("cache"), program(dir.path()));
+        let spec = MachineSpec {
+            name: "demo".into(),
+            dir: dir.path().join("machine"),
+            cpus: 2,
+            memory_mib: 2048,
+            disk: Disk {
+                base: "/none".into(),
+                size_mib: 8192,
+            },
+            extra_disks: Vec::new(),
+            boot: None,
+            forwards: vec![Forward {
+                host: free_port(),
+                guest_port: provision::API_PORT,
+            }],
+        };
+        let machine = Self { dir, driver, spec };
+        machine.driver.create(&machine.spec).unwrap();
+        machine.driver.start(&machine.spec).unwrap();
+        machine
+    }
+
+    /// What `fake.toml` says from now on.
+    fn tell(&self, text: &str) {
+        let cache = self.dir.path().join("cache");
+        std::fs::create_dir_all(&cache).unwrap();
+        std::fs::write(cache.join("fake.toml"), text).unwrap();
+    }
+
+    /// Calls something with the node as `start` would see it.
+    fn with<T>(&self, call: impl FnOnce(&Node<'_>) -> T) -> T {
+        let runner = self.driver.endpoint(&self.spec).unwrap().runner.unwrap();
+        let ours = self.dir.path().join("pki");
+        sampan::pki::ensure(&ours, "demo").unwrap();
+        let file = |name: &str| ours.join(name);
+        let pki = Pki {
+            ca_cert: file("ca.crt"),
+            ca_key: file("ca.key"),
+        };
+        let address = self.spec.forwards[0].host;
+        let api = Api::new(address, &pki.ca_cert, &file("admin.crt"), &file("admin.key")).unwrap();
+        call(&Node {
+            runner: &*runner as &dyn Runner,
+            api: &api,
+            spec: &cluster(),
+            parts: &parts(),
+            pki: &pki,
+            address: IpAddr::V4(Ipv4Addr::new(10, 0, 2, 15)),
+            reporter: &Silent,
+            cancel: &Cancel::default(),
+        })
+    }
+}
+
+/// The program whose hidden verb is the machine; it needs to be asked for.
+fn program(dir: &Path) -> PathBuf {
+    let path = dir.join("machine-program");
+    let sampan = env!("CARGO_BIN_EXE_sampan");
+    std::fs::write(
+        &path,
+        format!("#!/bin/sh\nSAMPAN_ENABLE_FAKE_DRIVER=1 exec '{sampan}' \"$@\"\n"),
+    )
+    .unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn cluster() -> ClusterSpec {
+    ClusterSpec {
+        name: "demo".into(),
+        driver: "fake".into(),
+        cpus: 2,
+        memory_mib: 2048,
+        disk_mib: 8192,
+        kubernetes_version: "v1.36.3".into(),
+        dns_domain: "cluster.local".into(),
+        service_cidr: "10.96.0.0/12".into(),
+        pod_cidr: "10.244.0.0/16".into(),
+        apiserver_names: Vec::new(),
+        feature_gates: String::new(),
+        extra_config: Vec::new(),
+    }
+}
+
+fn parts() -> Parts {
+    let names = [
+        "kube-proxy",
+        "coredns",
+        "pause",
+        "local-path-provisioner",
+        "helper",
+    ];
+    let image = |name: &str| ImageRef {
+        name: format!("registry.example/{name}"),
+        tag: "v1".into(),
+    };
+    Parts {
+        key: "key".into(),
+        images: names.map(image).to_vec(),
+    }
+}
+
+/// Walks the steps as `start` does; says which had something to do.
+fn walk(node: &Node<'_>) -> sampan::error::Result<Vec<&'static str>> {
+    let todo = |step: &&Step| match (step.is_done)(node) {
+        Ok(done) => Ok(!done),
+        Err(error) => Err(error),
+    };
+    let mut did = Vec::new();
+    for step in STEPS {
+        if todo(&step)? {
+            (step.apply)(node)?;
+            did.push(step.id);
+        }
+    }
+    Ok(did)
+}
+
+const WAIT: Duration = Duration::from_secs(20);
+
+#[test]
+fn a_second_walk_has_nothing_to_do() {
+    let machine = Machine::start();
+    machine.with(|node| {
+        let all: Vec<&str> = STEPS.iter().map(|step| step.id).collect();
+        assert_eq!(walk(node).unwrap(), all);
+        readiness::wait(node, &Component::ALL, WAIT).unwrap();
+        assert!(walk(node).unwrap().is_empty());
+        let labels = node.api.get("/api/v1/nodes/demo").unwrap()["metadata"]["labels"].clone();
+        assert_eq!(labels["sampan.dev/name"], "demo");
+    });
+}
+
+#[test]
+fn a_killed_machine_comes_back_with_its_cluster() {
+    let machine = Machine::start();
+    let map = serde_json::json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "kept" }, "data": { "a": "b" }
+    });
+    machine.with(|node| {
+        walk(node).unwrap();
+        node.api.apply(std::slice::from_ref(&map)).unwrap();
+    });
+    machine.driver.kill(&machine.spec).unwrap();
+    machine.driver.start(&machine.spec).unwrap();
+    machine.with(|node| {
+        walk(node).unwrap();
+        readiness::wait(node, &Component::ALL, WAIT).unwrap();
+        let there = node
+            .api
+            .get("/api/v1/namespaces/default/configmaps/kept")
+            .unwrap();
+        assert_eq!(there["data"]["a"], "b");
+    });
+}
+
+#[test]
+fn every_program_that_fails_stops_the_walk_and_the_next_walk_completes() {
+    for program in ["tar", "systemctl", "ctr", "kubeadm"] {
+        let machine = Machine::start();
+        machine.tell(&format!("fail_at = '{program}'"));
+        let error = machine.with(|node| walk(node).unwrap_err());
+        assert!(error.to_string().contains(program), "{error}");
+        machine.tell("");
+        machine.with(|node| {
+            walk(node).unwrap();
+            readiness::wait(node, &Component::ALL, WAIT).unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_wait_that_is_in_vain_says_for_what() {
+    let machine = Machine::start();
+    machine.with(|node| walk(node).unwrap());
+    machine.tell("fail_at = 'busybox'");
+    let error =
+        machine.with(|node| readiness::wait(node, &Component::ALL, Duration::from_millis(100)).unwrap_err());
+    assert_eq!(error.kind(), Kind::ControlPlaneTimeout);
+    let text = error.to_string();
+    assert!(text.starts_with("answers of cluster DNS not ready"), "{text}");
+    assert!(text.contains("journal of kubelet.service"), "{text}");
+}
+
+#[test]
+fn certificates_are_dated_and_renewed() {
+    let machine = Machine::start();
+    machine.with(|node| {
+        walk(node).unwrap();
+        let days = provision::days_left(node).unwrap();
+        assert!(days > 0, "{days}");
+        provision::renew(node).unwrap();
+        assert!(walk(node).unwrap().is_empty());
+    });
+}
