@@ -19,7 +19,14 @@ pub struct StatusArgs {
     #[arg(short, long, value_name = "TEMPLATE")]
     pub format: Option<String>,
     /// Shape of the JSON: nodes for an object with the node's state, cluster for one with codes for all parts
-    #[arg(short, long, value_enum, default_value_t, hide_possible_values = true, value_name = "LAYOUT")]
+    #[arg(
+        short,
+        long,
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        value_name = "LAYOUT"
+    )]
     pub layout: StatusLayout,
     /// The node to look at; there is one, named after the profile
     #[arg(short, long, value_name = "NAME")]
@@ -51,7 +58,14 @@ pub struct StopArgs {
     #[arg(long)]
     pub keep_context_active: bool,
     /// text for people, or json for one event a line
-    #[arg(short, long, value_enum, default_value_t, hide_possible_values = true, value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        value_name = "FORMAT"
+    )]
     pub output: Format,
 }
 
@@ -67,7 +81,14 @@ pub struct DeleteArgs {
     #[arg(long)]
     pub purge: bool,
     /// text for people, or json for one event a line
-    #[arg(short, long, value_enum, default_value_t, hide_possible_values = true, value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        value_name = "FORMAT"
+    )]
     pub output: Format,
 }
 
@@ -136,7 +157,14 @@ pub enum ProfileVerb {
 #[derive(Debug, Clone, Args)]
 pub struct ProfileListArgs {
     /// table, or json
-    #[arg(short, long, value_enum, default_value_t, hide_possible_values = true, value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        value_name = "FORMAT"
+    )]
     pub output: TableFormat,
     /// Do not look what they are doing
     #[arg(short, long)]
@@ -166,7 +194,14 @@ pub struct VersionArgs {
     #[arg(long)]
     pub components: bool,
     /// text, json or yaml
-    #[arg(short, long, value_enum, default_value_t, hide_possible_values = true, value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        value_name = "FORMAT"
+    )]
     pub output: VersionFormat,
 }
 
@@ -257,7 +292,14 @@ pub enum ConfigVerb {
         #[arg(value_name = "NAME")]
         name: Option<String>,
         /// text for people, or json
-        #[arg(short, long, value_enum, default_value_t, hide_possible_values = true, value_name = "FORMAT")]
+        #[arg(
+            short,
+            long,
+            value_enum,
+            default_value_t,
+            hide_possible_values = true,
+            value_name = "FORMAT"
+        )]
         output: Format,
     },
 }

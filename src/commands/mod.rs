@@ -105,7 +105,9 @@ fn options(cli: &Cli) -> Options {
         Verb::Start(args) => args.output,
         Verb::Stop(args) => args.output,
         Verb::Delete(args) => args.output,
-        Verb::Bundle(cli::bundle::BundleArgs { verb: cli::bundle::BundleVerb::Build { output } }) => *output,
+        Verb::Bundle(cli::bundle::BundleArgs {
+            verb: cli::bundle::BundleVerb::Build { output },
+        }) => *output,
         _ => Format::Text,
     };
     Options {

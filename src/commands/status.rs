@@ -190,7 +190,11 @@ impl Code {
             HostState::Nonexistent => Self::NotFound,
             HostState::Stopped => Self::Stopped,
             HostState::Paused => Self::Paused,
-            HostState::Running => Self::component(status.apiserver).worse(Self::component(status.kubelet)),
+            HostState::Running => match (status.apiserver, status.kubelet) {
+                (ComponentState::Running, ComponentState::Running) => Self::Ok,
+                (ComponentState::Error, _) => Self::Error,
+                _ => Self::Warning,
+            },
         }
     }
 
@@ -201,10 +205,6 @@ impl Code {
             ComponentState::Error => Self::Error,
             ComponentState::Nonexistent => Self::NotFound,
         }
-    }
-
-    fn worse(self, other: Self) -> Self {
-        if self as u16 >= other as u16 { self } else { other }
     }
 
     /// Its name.

@@ -29,9 +29,9 @@ impl ConfigFile {
             }
             Err(error) => return Err(Error::io(path)(error)),
         };
-        let document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
-            damaged(path, "is not TOML").because(error)
-        })?;
+        let document: DocumentMut = text
+            .parse()
+            .map_err(|error: toml_edit::TomlError| damaged(path, "is not TOML").because(error))?;
         let file = Self {
             path: path.to_owned(),
             document,
@@ -65,9 +65,12 @@ impl ConfigFile {
         let wrong = |what: &str| {
             // What is wrong, then perhaps what would be right.
             let (what, better) = what.split_once("; ").unwrap_or((what, key.help));
-            Error::new(Kind::HostConfig, format!("{}: `{name}` {what}", self.path.display()))
-                .hint(better)
-                .hint(format!("or take the line out with `sampan config unset {name}`"))
+            Error::new(
+                Kind::HostConfig,
+                format!("{}: `{name}` {what}", self.path.display()),
+            )
+            .hint(better)
+            .hint(format!("or take the line out with `sampan config unset {name}`"))
         };
         let text = text(key, item).ok_or_else(|| wrong("is a value of the wrong type"))?;
         key.check(&text)
@@ -130,9 +133,9 @@ pub fn unset_anyway(path: &Path, name: &str) -> Result<bool> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(Error::io(path)(error)),
     };
-    let document = text.parse().map_err(|error: toml_edit::TomlError| {
-        damaged(path, "is not TOML").because(error)
-    })?;
+    let document = text
+        .parse()
+        .map_err(|error: toml_edit::TomlError| damaged(path, "is not TOML").because(error))?;
     let mut file = ConfigFile {
         path: path.to_owned(),
         document,

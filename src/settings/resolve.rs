@@ -185,9 +185,7 @@ fn cpus(settings: &Settings, choices: &Choices, checks: &mut Checks) -> Result<u
         checks.fail(
             Error::new(
                 Kind::Cores,
-                format!("{wanted} CPUs asked for, and this host has {}",
-                    choices.host_cpus
-                ),
+                format!("{wanted} CPUs asked for, and this host has {}", choices.host_cpus),
             )
             .hint("ask for fewer: --cpus max takes as many as there are"),
         )?;
@@ -209,9 +207,7 @@ fn memory(settings: &Settings, choices: &Choices, checks: &mut Checks) -> Result
         checks.fail(
             Error::new(
                 Kind::Memory,
-                format!(
-                    "{wanted} MiB of memory asked for, and Kubernetes needs {MIN_MEMORY_MIB} MiB"
-                ),
+                format!("{wanted} MiB of memory asked for, and Kubernetes needs {MIN_MEMORY_MIB} MiB"),
             )
             .hint("ask for more: --memory 3g"),
         )?;
@@ -342,11 +338,7 @@ fn same_version(spec: &ClusterSpec, setting: &Setting) -> Result<()> {
             ),
         )
         .hint(format!(
-            "make another one: sampan start -p {}-{} --kubernetes-version {wanted}",
-            spec.name, "old"
-        ))
-        .hint(format!(
-            "or go on with it: sampan start -p {} --kubernetes-version {have}",
+            "go on with it: sampan start -p {} --kubernetes-version {have}",
             spec.name
         )));
     }

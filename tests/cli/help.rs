@@ -58,15 +58,37 @@ fn no_arguments_print_the_help_in_groups() {
 fn every_verb_has_help_and_says_what_it_is_for() {
     let env = TestEnvironment::new();
     for verb in [
-        "start", "status", "stop", "delete", "kubectl", "profile", "config", "update-context", "bundle", "ssh", "cp",
-        "ssh-key", "ip", "logs", "version", "completion", "profile list", "config set", "config get", "config unset",
-        "config view", "config defaults",
+        "start",
+        "status",
+        "stop",
+        "delete",
+        "kubectl",
+        "profile",
+        "config",
+        "update-context",
+        "bundle",
+        "ssh",
+        "cp",
+        "ssh-key",
+        "ip",
+        "logs",
+        "version",
+        "completion",
+        "profile list",
+        "config set",
+        "config get",
+        "config unset",
+        "config view",
+        "config defaults",
     ] {
         let long = env.ok(&format!("{verb} --help"));
         assert!(long.contains(&format!("Usage: sampan {verb}")), "{verb}: {long}");
         assert!(long.contains("Global options:"), "{verb}: {long}");
         assert!(!long.lines().next().unwrap().is_empty(), "{verb}");
-        assert!(!long.contains("docker-env") && !long.contains("--nodes"), "{verb} shows what is not there yet");
+        assert!(
+            !long.contains("docker-env") && !long.contains("--nodes"),
+            "{verb} shows what is not there yet"
+        );
         if !verb.contains(' ') {
             assert_eq!(env.ok(&format!("help {verb}")), long, "{verb}");
         }

@@ -22,7 +22,10 @@ impl TestEnvironment {
         for name in ["home", "cwd"] {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
-        Self { dir, variables: Vec::new() }
+        Self {
+            dir,
+            variables: Vec::new(),
+        }
     }
 
     /// A world in which the test driver can start clusters.
@@ -84,7 +87,11 @@ impl TestEnvironment {
     /// Starts a command whose end somebody else waits for.
     pub(crate) fn spawn(&self, line: &str) -> Child {
         let words: Vec<&str> = line.split_whitespace().collect();
-        self.command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        self.command(&words)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
     }
 
     /// Runs a line of words without blanks in them.
@@ -145,7 +152,9 @@ fn without_times(text: &str) -> String {
         let mut words = text.split(' ');
         words.all(|word| {
             let digits = word.trim_end_matches(['s', 'm', 'h']);
-            !digits.is_empty() && digits.len() < word.len() && digits.chars().all(|c| c.is_ascii_digit() || c == '.')
+            !digits.is_empty()
+                && digits.len() < word.len()
+                && digits.chars().all(|c| c.is_ascii_digit() || c == '.')
         })
     };
     let line = |line: &str| {
@@ -180,14 +189,21 @@ fn make_bundle(layout: &Layout) {
     let key = bundle::current_key().unwrap();
     let files = BundleLayout(layout.bundles().join(&key));
     fs::create_dir_all(files.0.join("bin")).unwrap();
-    for path in [files.disk(), files.kernel(), files.initrd(), files.parts()] {
+    for path in [files.disk(), files.kernel(), files.initrd()] {
         fs::write(path, "nothing").unwrap();
     }
+    // The test driver's guest finds its images here.
+    let catalog = bundle::catalog().unwrap();
+    let names: String = catalog
+        .images
+        .iter()
+        .map(|image| format!("{}:{}\n", image.name, image.tag))
+        .collect();
+    fs::write(files.parts(), names).unwrap();
     fs::write(files.cmdline(), "console=ttyS0\n").unwrap();
     fs::write(files.kubectl(), "#!/bin/sh\necho \"kubectl $*\"\nexit 7\n").unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(files.kubectl(), mode).unwrap();
-    let catalog = bundle::catalog().unwrap();
     let image = |image: &bundle::Image| ImageRef {
         name: image.name.clone(),
         tag: image.tag.clone(),

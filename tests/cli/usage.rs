@@ -88,8 +88,18 @@ fn what_only_minikube_has_ends_with_16() {
     hint: leave it out; `sampan start --help` lists the flags there are
     ");
     for verb in [
-        "service x --url", "addons list", "image ls", "tunnel", "pause", "unpause", "dashboard --url", "mount a:b",
-        "node list", "podman-env", "cache list", "snapshot save",
+        "service x --url",
+        "addons list",
+        "image ls",
+        "tunnel",
+        "pause",
+        "unpause",
+        "dashboard --url",
+        "mount a:b",
+        "node list",
+        "podman-env",
+        "cache list",
+        "snapshot save",
     ] {
         assert_eq!(env.status(verb), 16, "{verb}");
     }
@@ -105,7 +115,15 @@ fn a_cluster_that_is_not_there_is_85() {
     X Exiting due to GUEST_NOT_FOUND: profile "nope" not found
     hint: run `sampan start -p nope` to make it, or `sampan profile list` to see what is there
     "#);
-    for verb in ["stop", "ip", "ssh-key", "logs", "update-context", "ssh -- true", "status -o json"] {
+    for verb in [
+        "stop",
+        "ip",
+        "ssh-key",
+        "logs",
+        "update-context",
+        "ssh -- true",
+        "status -o json",
+    ] {
         assert_eq!(env.status(verb), 85, "{verb}");
     }
     insta::assert_snapshot!(env.run("delete -p nope"), @r#"

@@ -45,10 +45,10 @@ pub(crate) fn first(node: &str) -> BTreeMap<String, Value> {
     let mut service = named("v1", "Service", "kubernetes");
     service["spec"] = json!({ "clusterIP": "10.96.0.1", "ports": [{ "name": "https", "port": 443 }] });
     add("/api/v1/namespaces/default/services/kubernetes".into(), service);
-    add(
-        format!("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{node}"),
-        named("coordination.k8s.io/v1", "Lease", node),
-    );
+    let mut lease = named("coordination.k8s.io/v1", "Lease", node);
+    // Nobody renews it here, so it must not run out.
+    lease["spec"] = json!({ "renewTime": "2999-01-01T00:00:00.000000Z", "leaseDurationSeconds": 40 });
+    add(format!("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{node}"), lease);
     let mut object = named("v1", "Node", node);
     object["metadata"]["labels"] = json!({ "kubernetes.io/hostname": node, "kubernetes.io/os": "linux" });
     object["spec"] = json!({});
