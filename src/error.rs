@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use sampan_driver::{CommandError, DriverError};
+use sampan_driver::{CommandError, DriverError, Failure};
 
 /// What the library's functions return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -154,6 +154,11 @@ impl Error {
         }
     }
 
+    /// The user asked to stop.
+    pub fn interrupted() -> Self {
+        Self::new(Kind::Interrupted, "interrupted").hint("run the same command again to go on where it stopped")
+    }
+
     /// The kind, which decides the exit status.
     pub fn kind(&self) -> Kind {
         self.kind
@@ -213,6 +218,9 @@ impl From<DriverError> for Error {
 
 impl From<CommandError> for Error {
     fn from(error: CommandError) -> Self {
+        if matches!(&error.failure, Failure::Io(cause) if cause.kind() == io::ErrorKind::Interrupted) {
+            return Self::interrupted();
+        }
         let kind = if error.place == "the host" { Kind::HostTool } else { Kind::Guest };
         let full = String::from_utf8_lossy(&error.output.stderr).contains("No space left on device");
         let kind = if full { Kind::Storage } else { kind };

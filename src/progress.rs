@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 
 /// One step of a verb such as `start`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,8 +103,7 @@ impl Cancel {
     /// [`Kind::Interrupted`].
     pub fn check(&self) -> Result<()> {
         if self.is_set() {
-            return Err(Error::new(Kind::Interrupted, "interrupted")
-                .hint("run the same command again to go on where it stopped"));
+            return Err(Error::interrupted());
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use sampan_driver::{Command, CommandError, Failure, Output, Runner, Stream};
 use super::line::{self, PidFilter};
 use super::wire::{Clock, Ended, Trouble, Wire};
 use super::{Target, connect};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::progress::Cancel;
 
 /// How long a lost connection may take to come back before a command.
@@ -182,16 +182,5 @@ fn signal_number(name: &str) -> i32 {
         "ALRM" => 14,
         "TERM" => 15,
         _ => 0,
-    }
-}
-
-/// A guest's command that failed on the way to something larger.
-pub(super) fn guest(error: CommandError) -> Error {
-    match &error.failure {
-        Failure::Io(cause) if cause.kind() == io::ErrorKind::Interrupted => {
-            Error::new(Kind::Interrupted, "interrupted")
-                .hint("run the same command again to go on where it stopped")
-        }
-        _ => Error::from(error),
     }
 }

@@ -10,7 +10,7 @@ use sampan_driver::{Command, CommandError, Runner, Stream};
 use sha2::{Digest, Sha256};
 
 use super::line::quote;
-use super::session::{Session, failure, guest};
+use super::session::{Session, failure};
 use super::wire::{Clock, Ended};
 use crate::error::{Error, Kind, Result};
 use crate::progress::Bar;
@@ -55,7 +55,7 @@ impl Session {
             return Err(self.differs(&local.display().to_string(), remote));
         }
         self.run(&Command::shell(format!("mv -f {new} {}", quote(remote))))
-            .map_err(guest)?;
+            .map_err(Error::from)?;
         Ok(())
     }
 
@@ -89,7 +89,7 @@ impl Session {
         )?;
         written.map_err(Error::io(local))?;
         let expected = Command::shell(format!("sha256sum < {}", quote(remote))).deadline(IDLE);
-        if first_word(&self.run(&expected).map_err(guest)?.stdout) != hex(sum) {
+        if first_word(&self.run(&expected).map_err(Error::from)?.stdout) != hex(sum) {
             return Err(self.differs(remote, &local.display().to_string()));
         }
         target.as_file().sync_all().map_err(Error::io(local))?;
@@ -122,7 +122,7 @@ impl Session {
         };
         let mut error: CommandError = self.error(format!("sh -c {}", quote(script)), failure);
         error.output.stderr = stderr;
-        Err(guest(error))
+        Err(Error::from(error))
     }
 
     /// Takes away what a failed upload left behind; what cannot be removed is overwritten by the next.

@@ -35,9 +35,11 @@ impl Server {
         let config = format!(
             "ListenAddress {address}\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\n\
              PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n\
-             PidFile none\nMaxStartups 100\nLogLevel ERROR\n",
+             PidFile none\nMaxStartups 100\nLogLevel ERROR\nSetEnv HOME={}\n",
             host_key.display(),
-            authorized.display()
+            authorized.display(),
+            // The login shell is not to run what the user of this machine has in their profile.
+            dir.path().display()
         );
         fs::write(dir.path().join("sshd_config"), config).unwrap();
         let target = Target {

@@ -59,9 +59,10 @@ fn a_damaged_transfer_is_found_out_and_undone() {
     .unwrap();
     fs::set_permissions(bin.join("cat"), fs::Permissions::from_mode(0o755)).unwrap();
     let config = server.file("sshd_config");
-    let mut text = fs::read_to_string(&config).unwrap();
-    text.push_str(&format!("SetEnv PATH={}:/usr/bin:/bin\n", bin.display()));
-    fs::write(&config, text).unwrap();
+    let text = fs::read_to_string(&config).unwrap();
+    // Only the first SetEnv counts.
+    let path = format!("SetEnv PATH={}:/usr/bin:/bin HOME=", bin.display());
+    fs::write(&config, text.replace("SetEnv HOME=", &path)).unwrap();
     server.start();
 
     let session = server.session();
