@@ -1,6 +1,8 @@
 //! The provisioner against a fake machine: every step is done once, a second walk has nothing to do, and a machine that was killed
 //! comes back with the same cluster.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

@@ -27,6 +27,14 @@ const UNIT: &str = "kubelet.service";
 const SKIPPED: &str = "preflight,wait-control-plane,upload-config,upload-certs,mark-control-plane,bootstrap-token,\
                        kubelet-finalize,addon,show-join-command";
 
+/// What an earlier run with other settings may have left, and kubeadm would keep or `release` put over what kubeadm wrote.
+const STALE: &[&str] = &[
+    "/etc/kubernetes/pki/apiserver.crt",
+    "/etc/kubernetes/pki/apiserver.key",
+    "/etc/kubernetes/sampan/held/kube-controller-manager.yaml",
+    "/etc/kubernetes/sampan/held/kube-scheduler.yaml",
+];
+
 /// How long the apiserver may take from kubelet's start: an emulated guest on a busy host is slow.
 const API_DEADLINE: Duration = Duration::from_secs(600);
 
@@ -38,18 +46,11 @@ pub(super) fn is_done(node: &Node<'_>) -> Result<bool> {
 
 pub(super) fn apply(node: &Node<'_>) -> Result<()> {
     let stamp = Stamp::new(node, ID);
-    let (digest, before) = (digest(node)?, stamp.read()?);
-    if before.as_deref() == Some(digest.as_str()) {
+    let digest = digest(node)?;
+    if stamp.is(&digest)? {
         guest::systemctl(node, &["start", UNIT], Kind::ControlPlane)?;
     } else {
-        if before.is_some() {
-            // Its names may have changed, and kubeadm keeps a certificate that is there.
-            let stale = [
-                "/etc/kubernetes/pki/apiserver.crt",
-                "/etc/kubernetes/pki/apiserver.key",
-            ];
-            guest::run(node, &Command::new("rm").arg("-f").args(stale))?;
-        }
+        guest::run(node, &Command::new("rm").arg("-f").args(STALE.iter().copied()))?;
         guest::install(node, &entries(node)?)?;
         guest::install(node, &authority(node)?)?;
         guest::systemctl(node, &["daemon-reload"], Kind::ControlPlane)?;
@@ -65,7 +66,7 @@ pub(super) fn wait_for_api(node: &Node<'_>, deadline: Duration) -> Result<()> {
     guest::poll(
         node,
         deadline,
-        || Ok(node.api.is_ok("/readyz", Duration::from_secs(10))),
+        || Ok(node.api.is_ok("/readyz", Duration::from_secs(20))),
         || {
             let words = super::last_words(node);
             let message = format!(

@@ -156,6 +156,9 @@ struct KubeletConfiguration {
     runtime_request_timeout: &'static str,
     container_log_max_size: &'static str,
     container_log_monitor_interval: &'static str,
+    /// kube-proxy speaks nftables: nobody needs the chains that kubelet would otherwise look after every minute.
+    #[serde(rename = "makeIPTablesUtilChains")]
+    make_iptables_util_chains: bool,
     max_parallel_image_pulls: u32,
     serialize_image_pulls: bool,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -291,6 +294,7 @@ fn kubelet(gates: &BTreeMap<String, bool>) -> KubeletConfiguration {
         runtime_request_timeout: "10m0s",
         container_log_max_size: "10Mi",
         container_log_monitor_interval: "1m0s",
+        make_iptables_util_chains: false,
         max_parallel_image_pulls: 3,
         serialize_image_pulls: false,
         feature_gates: kubernetes_gates(gates),

@@ -1,5 +1,7 @@
 //! A fake machine lives as the contract says, and answers like a cluster once it was provisioned.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
