@@ -75,7 +75,7 @@ pub enum Verb {
         missing_docs,
         reason = "the documentation of the arguments is the help of the verb"
     )]
-    Start(StartArgs),
+    Start(Box<StartArgs>),
     #[expect(missing_docs, reason = "as above")]
     Status(StatusArgs),
     #[expect(missing_docs, reason = "as above")]

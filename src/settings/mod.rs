@@ -3,6 +3,7 @@
 //! [`KEYS`] is the one table of what can be set. [`Settings`] gathers what was said where, [`resolve()`] makes a spec of it. What is
 //! known only at run time (drivers, versions, the host's size, the environment) is passed in.
 
+mod existing;
 mod file;
 mod keys;
 mod merge;

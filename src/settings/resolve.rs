@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
 
-use super::keys::{KEYS, Key};
+use super::keys::Key;
 use super::merge::{Setting, Settings};
 use super::quantity::{Amount, count, duration, size_mib};
 use super::suggest::did_you_mean;
-use super::{ClusterSpec, Wait, keys};
+use super::{ClusterSpec, Wait, existing, keys};
 
 /// What Kubernetes cannot do without, in MiB.
 pub const MIN_MEMORY_MIB: u64 = 1800;
@@ -20,7 +20,7 @@ pub const MIN_DISK_MIB: u64 = 4096;
 /// minikube's default, in MiB.
 const DEFAULT_DISK_MIB: u64 = 20_000;
 /// Stays with the host when a machine gets "max", in MiB.
-const HOST_KEEPS_MIB: u64 = 1024;
+pub(super) const HOST_KEEPS_MIB: u64 = 1024;
 
 /// What there is to choose from, and what the host can give.
 #[derive(Debug, Clone)]
@@ -81,7 +81,7 @@ pub fn resolve(
         return Err(wrong_name(name, &what));
     }
     match existing {
-        Some(spec) => keep(spec, settings, choices),
+        Some(spec) => existing::keep(spec, settings, choices),
         None => fresh(name, settings, choices),
     }
 }
@@ -145,7 +145,8 @@ fn driver(settings: &Settings, choices: &Choices) -> Result<String> {
     }
 }
 
-fn known_driver(setting: &Setting, choices: &Choices) -> Result<&'static str> {
+/// The driver a setting names.
+pub(super) fn known_driver(setting: &Setting, choices: &Choices) -> Result<&'static str> {
     // minikube's other names of the same thing.
     let wanted = match setting.text.to_lowercase().as_str() {
         "qemu2" => "qemu".to_owned(),
@@ -272,137 +273,6 @@ fn kubernetes(setting: Option<&Setting>, choices: &Choices) -> Result<String> {
     .hint(did_you_mean(&wanted, &known)))
 }
 
-/// A cluster that exists stays what it is; what would change it is told, or is an error.
-fn keep(spec: &ClusterSpec, settings: &Settings, choices: &Choices) -> Result<Resolved> {
-    let mut warnings = Vec::new();
-    if let Some(setting) = settings.get("driver").filter(|setting| setting.is_deliberate()) {
-        let wanted = known_driver(setting, choices)?;
-        if wanted != spec.driver {
-            return Err(Error::new(
-                Kind::DriverMismatch,
-                format!(
-                    "cluster \"{}\" was made with the driver {}, not {wanted}",
-                    spec.name, spec.driver
-                ),
-            )
-            .hint(format!(
-                "go on with it: sampan start -p {} --driver {}",
-                spec.name, spec.driver
-            ))
-            .hint(format!(
-                "or make it anew, its data is lost then: sampan delete -p {}",
-                spec.name
-            )));
-        }
-    }
-    if let Some(setting) = settings
-        .get("kubernetes-version")
-        .filter(|setting| setting.is_deliberate())
-    {
-        same_version(spec, setting)?;
-    }
-    for setting in KEYS
-        .iter()
-        .filter(|key| key.fixed)
-        .filter_map(|key| settings.get(key.name))
-    {
-        if setting.is_deliberate() && differs(spec, setting, choices) {
-            warnings.push(format!(
-                "`{setting}` is ignored: cluster \"{}\" keeps {}; delete it first to change that",
-                spec.name,
-                current(spec, setting.key)
-            ));
-        }
-    }
-    Ok(Resolved {
-        spec: spec.clone(),
-        warnings,
-    })
-}
-
-fn same_version(spec: &ClusterSpec, setting: &Setting) -> Result<()> {
-    let have = &spec.kubernetes_version;
-    let wanted = format!("v{}", setting.text.trim_start_matches('v'));
-    let same = *have == wanted
-        || have.starts_with(&format!("{wanted}."))
-        || matches!(wanted.as_str(), "vstable" | "vlatest");
-    if same {
-        return Ok(());
-    }
-    if numbers(&wanted) < numbers(have) {
-        return Err(Error::new(
-            Kind::KubernetesUnsupported,
-            format!(
-                "cluster \"{}\" runs Kubernetes {have}; going back to {wanted} is not possible",
-                spec.name
-            ),
-        )
-        .hint(format!(
-            "go on with it: sampan start -p {} --kubernetes-version {have}",
-            spec.name
-        )));
-    }
-    Err(Error::new(
-        Kind::Unimplemented,
-        format!(
-            "an upgrade of cluster \"{}\" from Kubernetes {have} to {wanted} is not there yet",
-            spec.name
-        ),
-    )
-    .hint(format!(
-        "go on with it: sampan start -p {} --kubernetes-version {have}",
-        spec.name
-    )))
-}
-
-fn numbers(version: &str) -> Vec<u64> {
-    version
-        .trim_start_matches('v')
-        .split(['.', '-'])
-        .map_while(|part| part.parse().ok())
-        .collect()
-}
-
-/// Whether a setting says something else than what the cluster is.
-fn differs(spec: &ClusterSpec, setting: &Setting, choices: &Choices) -> bool {
-    let text = setting.text.as_str();
-    let size = |mib: u64| size_mib(text) != Ok(Amount::Of(mib));
-    match setting.key {
-        "cpus" => match count(text) {
-            Ok(Amount::Max) => spec.cpus != choices.host_cpus,
-            other => other != Ok(Amount::Of(spec.cpus.into())),
-        },
-        "memory" => match size_mib(text) {
-            Ok(Amount::Max) => spec.memory_mib != choices.host_memory_mib.saturating_sub(HOST_KEEPS_MIB),
-            _ => size(spec.memory_mib),
-        },
-        "disk-size" => size(spec.disk_mib),
-        "dns-domain" => text != spec.dns_domain,
-        "service-cluster-ip-range" => text != spec.service_cidr,
-        "pod-cidr" => text != spec.pod_cidr,
-        "apiserver-names" => keys::list(text) != spec.apiserver_names,
-        "feature-gates" => keys::list(text).join(",") != spec.feature_gates,
-        "extra-config" => keys::extra_config(text).as_ref() != Ok(&spec.extra_config),
-        _ => false,
-    }
-}
-
-/// What the cluster is, in the words of the setting.
-fn current(spec: &ClusterSpec, key: &str) -> String {
-    let or_none = |text: String| if text.is_empty() { "none".to_owned() } else { text };
-    match key {
-        "cpus" => format!("{} CPUs", spec.cpus),
-        "memory" => format!("{} MiB", spec.memory_mib),
-        "disk-size" => format!("{} MiB", spec.disk_mib),
-        "dns-domain" => spec.dns_domain.clone(),
-        "service-cluster-ip-range" => spec.service_cidr.clone(),
-        "pod-cidr" => spec.pod_cidr.clone(),
-        "apiserver-names" => or_none(spec.apiserver_names.join(",")),
-        "feature-gates" => or_none(spec.feature_gates.clone()),
-        _ => "what it has".to_owned(),
-    }
-}
-
 /// The value a setting has when nobody says anything, for `config defaults`.
 pub fn default_text(key: &Key, choices: &Choices) -> String {
     match key.name {
@@ -422,10 +292,10 @@ pub fn default_text(key: &Key, choices: &Choices) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn choices() -> Choices {
+    pub(in crate::settings) fn choices() -> Choices {
         Choices {
             drivers: vec!["qemu", "fake"],
             kubernetes: vec!["v1.36.3".into(), "v1.35.9".into()],
@@ -434,7 +304,7 @@ mod tests {
         }
     }
 
-    fn settings(flags: &[(&str, &str)]) -> Settings {
+    pub(in crate::settings) fn settings(flags: &[(&str, &str)]) -> Settings {
         let mut settings = Settings::default();
         for (name, text) in flags {
             settings.add_flag(name, Some((*text).to_owned())).unwrap();
@@ -519,40 +389,6 @@ mod tests {
                     .kubernetes_version,
                 version
             );
-        }
-    }
-
-    #[test]
-    fn an_existing_cluster_stays_what_it_is() {
-        let spec = resolve_new(&[("cpus", "3"), ("memory", "4g")]).unwrap().spec;
-        let again = |flags: &[(&str, &str)]| resolve("sampan", &settings(flags), Some(&spec), &choices());
-
-        let same = again(&[
-            ("cpus", "3"),
-            ("memory", "4096mb"),
-            ("driver", "qemu"),
-            ("kubernetes-version", "1.36"),
-        ]);
-        assert_eq!(
-            same.unwrap(),
-            Resolved {
-                spec: spec.clone(),
-                warnings: vec![]
-            }
-        );
-        let changed = again(&[("memory", "8g")]).unwrap();
-        assert_eq!(changed.spec, spec);
-        assert_eq!(
-            changed.warnings,
-            ["`--memory 8g` is ignored: cluster \"sampan\" keeps 4096 MiB; delete it first to change that"]
-        );
-        for (flag, text, kind) in [
-            ("driver", "fake", Kind::DriverMismatch),
-            ("kubernetes-version", "v1.35.9", Kind::KubernetesUnsupported),
-            ("kubernetes-version", "v1.9.0", Kind::KubernetesUnsupported),
-            ("kubernetes-version", "v1.37.0", Kind::Unimplemented),
-        ] {
-            assert_eq!(again(&[(flag, text)]).unwrap_err().kind(), kind, "{flag} {text}");
         }
     }
 }

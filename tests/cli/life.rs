@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::support::TestEnvironment;
 
 /// Clusters choose their addresses by what is free: one test at a time, or they take each other's.
-fn alone() -> MutexGuard<'static, ()> {
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -217,8 +217,7 @@ fn an_existing_cluster_keeps_what_it_was_made_with() {
     --- stdout
     --- stderr
     X Exiting due to K8S_VERSION_UNSUPPORTED: cluster "sampan" runs Kubernetes v1.36.3; going back to v1.35.0 is not possible
-    hint: make another one: sampan start -p sampan-old --kubernetes-version v1.35.0
-    hint: or go on with it: sampan start -p sampan --kubernetes-version v1.36.3
+    hint: go on with it: sampan start -p sampan --kubernetes-version v1.36.3
     "#);
     insta::assert_snapshot!(env.run("start --kubernetes-version v1.37.0"), @r#"
     status: 16

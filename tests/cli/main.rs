@@ -1,6 +1,9 @@
 //! The program as people and scripts see it: what it prints, where, and how it ends. Clusters are those of the test driver.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
 mod config;
+mod faults;
 mod help;
 mod life;
 mod start_errors;
