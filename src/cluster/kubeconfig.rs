@@ -26,6 +26,11 @@ pub(super) fn write(ctx: &Context, profile: &Profile, keep_context: bool) -> Res
     Files::new(ctx.kubeconfig.clone()).set(&entry(ctx, profile)?, keep_context)
 }
 
+/// Fails as [`write`] would later.
+pub(super) fn check(ctx: &Context, name: &str) -> Result<()> {
+    Files::new(ctx.kubeconfig.clone()).check(name)
+}
+
 /// Whether the user's kubeconfig leads to the profile's cluster.
 pub(super) fn is_configured(ctx: &Context, profile: &Profile) -> Result<bool> {
     Ok(Files::new(ctx.kubeconfig.clone()).status(&entry(ctx, profile)?)? == Status::Configured)

@@ -126,6 +126,8 @@ pub fn start(ctx: &Context, request: &StartRequest) -> Result<Started> {
     let files = ctx.layout.profile(name);
     let lock =
         Lock::acquire(&files.lock, &format!("profile {name}"), LOCK_DEADLINE, &ctx.cancel, &*ctx.reporter)?;
+    // Somebody else's entry of this name, or a damaged file, is better known now than after minutes of work.
+    kubeconfig::check(ctx, name)?;
     let mut run = Run {
         ctx,
         request,

@@ -23,6 +23,7 @@ impl Step for Machine {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<()> {
+        announce(run)?;
         verdict::forget(&run.files)?;
         let spec = machine::spec(run.ctx, run.profile()?)?;
         run.driver.create(&spec)?;
@@ -30,6 +31,20 @@ impl Step for Machine {
         run.booted = true;
         Ok(run.driver.start(&spec)?)
     }
+}
+
+/// Says what the machine runs on, and why on nothing better.
+fn announce(run: &Run<'_>) -> Result<()> {
+    let health = run.driver.check()?;
+    let mut line = format!("using {} {}", run.driver.name(), health.version);
+    if !health.accelerator.is_empty() {
+        line.push_str(&format!(" with {}", health.accelerator));
+    }
+    if !health.reason.is_empty() {
+        line.push_str(&format!(": {}", health.reason));
+    }
+    run.ctx.reporter.info(&line);
+    Ok(())
 }
 
 /// Waits until commands can be run in the guest.

@@ -2,6 +2,7 @@
 
 use super::Step;
 use crate::bundle;
+use crate::cluster::open_driver;
 use crate::cluster::start::{Run, is_running};
 use crate::error::{Error, Kind, Result};
 
@@ -37,6 +38,8 @@ impl Step for Bundle {
             .hint(format!("or begin anew: `sampan delete -p {name}`, then `sampan start -p {name}`")));
         }
         run.bundle = Some(bundle);
+        // Opened again: with a kernel to try, the driver can tell which accelerator works.
+        run.driver = open_driver(&run.request.spec.driver, &ctx.layout, &ctx.drivers)?;
         Ok(())
     }
 }

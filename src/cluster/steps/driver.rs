@@ -1,4 +1,4 @@
-//! The driver is installed and works, and says with which accelerator.
+//! The driver is installed and works: known before anything long begins.
 
 use super::Step;
 use crate::cluster::start::{Run, is_running};
@@ -17,15 +17,7 @@ impl Step for Driver {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<()> {
-        let health = run.driver.check()?;
-        let mut line = format!("using the {} driver {}", run.driver.name(), health.version);
-        if !health.accelerator.is_empty() {
-            line.push_str(&format!(" with {}", health.accelerator));
-        }
-        if !health.reason.is_empty() {
-            line.push_str(&format!(" ({})", health.reason));
-        }
-        run.ctx.reporter.info(&line);
+        run.driver.check()?;
         Ok(())
     }
 
