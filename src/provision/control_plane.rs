@@ -6,7 +6,7 @@
 //! the API, which is cheaper than starting kubeadm again in an emulated guest. The controller manager and the scheduler start
 //! once the apiserver answers: `files/kubelet/hold` and `release` see to that, also when the guest reboots by itself.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sampan_driver::Command;
 
@@ -35,6 +35,12 @@ const STALE: &[&str] = &[
     "/etc/kubernetes/sampan/held/kube-scheduler.yaml",
 ];
 
+/// Lets the controller manager and the scheduler start.
+const RELEASE: &str = "/usr/local/lib/sampan/release";
+
+/// How long one answer of the apiserver may take.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
+
 /// How long the apiserver may take from kubelet's start: an emulated guest on a busy host is slow.
 const API_DEADLINE: Duration = Duration::from_secs(600);
 
@@ -60,24 +66,29 @@ pub(super) fn apply(node: &Node<'_>) -> Result<()> {
     wait_for_api(node, API_DEADLINE)
 }
 
-/// Waits until `/readyz` says ok.
+/// Waits until the apiserver lives, lets the rest of the control plane start, and waits until `/readyz` says ok.
 pub(super) fn wait_for_api(node: &Node<'_>, deadline: Duration) -> Result<()> {
     node.reporter.detail("waiting for the apiserver");
-    guest::poll(
-        node,
-        deadline,
-        || Ok(node.api.is_ok("/readyz", Duration::from_secs(20))),
-        || {
-            let words = super::last_words(node);
-            let message = format!(
-                "the apiserver did not answer within {}s{words}",
-                deadline.as_secs()
-            );
-            Error::new(Kind::ControlPlaneTimeout, message).hint(
-                "see `sampan logs`; a busy host needs longer: `--wait-timeout`, or run the command again",
-            )
-        },
-    )
+    let end = Instant::now() + deadline;
+    let until_ok = |path: &str| {
+        let left = end.saturating_duration_since(Instant::now());
+        guest::poll(
+            node,
+            left,
+            || Ok(node.api.is_ok(path, ANSWER_DEADLINE)),
+            || {
+                let message = format!("the apiserver did not answer within {}s", deadline.as_secs());
+                Error::new(
+                    Kind::ControlPlaneTimeout,
+                    format!("{message}{}", super::last_words(node)),
+                )
+                .hint("see `sampan logs`; on a busy host run the command again")
+            },
+        )
+    };
+    until_ok("/livez")?;
+    guest::run(node, &Command::new(RELEASE).arg("now"))?;
+    until_ok("/readyz")
 }
 
 fn init(node: &Node<'_>) -> Result<()> {
@@ -122,7 +133,7 @@ fn entries(node: &Node<'_>) -> Result<Vec<Entry>> {
             "control-plane/patches/kube-scheduler.yaml",
         )?,
         file("/usr/local/lib/sampan/hold", 0o755, "kubelet/hold")?,
-        file("/usr/local/lib/sampan/release", 0o755, "kubelet/release")?,
+        file(RELEASE, 0o755, "kubelet/release")?,
         Entry::File(
             "/etc/systemd/system/kubelet.service",
             0o644,
