@@ -75,7 +75,8 @@ fn once(app: &App, args: &StatusArgs, name: &str) -> Result<u8> {
             .bytes(template::render(format, &view.fields(name))?.as_bytes()),
         (_, None) => app.ui.bytes(view.as_text(name).as_bytes()),
     }
-    if status.kubeconfig == KubeconfigState::Misconfigured && view.kubeconfig == "Misconfigured" {
+    // A start that is at work writes the kubeconfig last.
+    if view.kubeconfig == "Misconfigured" && status.event.is_none() {
         app.ui
             .warn("your kubectl is pointing to a stale address of this cluster; run `sampan update-context`");
     }
