@@ -1,7 +1,7 @@
 //! The source `build`: base from Debian packages, components compiled from their Go modules, container images from both. Whatever
 //! was built before with the same inputs is taken from the cache; what is interrupted goes on there.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -16,13 +16,13 @@ use time::format_description::well_known::Rfc3339;
 use super::cached::{self, Source};
 use super::catalog::{Catalog, Component};
 use super::components::{self, Place, Toolchain};
-use super::layers::Layer;
+use super::image_layers::{Layers, layers};
 use super::manifest::{ComponentRef, FORMAT, ImageRef, Manifest};
 use super::parts::Part;
 use super::{arch, job, oci, parts, tools, tree};
 use crate::error::{Error, Kind, Result};
 use crate::layout::{BundleLayout, Layout};
-use crate::progress::{Bar, Cancel, Reporter, Unit};
+use crate::progress::{Cancel, Reporter, Unit};
 use crate::store::{atomic, hash};
 
 /// How many parts are built at a time. A Go build uses all cores by itself; a second one fills its gaps (downloads, linking).
@@ -174,10 +174,12 @@ fn run_jobs(place: &Place<'_>, jobs: Vec<Job>, reporter: &dyn Reporter) -> Resul
     let worker = || {
         while let Some(job) = next(&queue) {
             let title = job.title();
-            show(&*bar, &running, |running| running.push(title.clone()));
+            show(reporter, &running, |running| running.push(title.clone()));
             let begun = Instant::now();
             let result = place.stop.check().and_then(|()| job.build(place));
-            show(&*bar, &running, |running| running.retain(|other| *other != title));
+            show(reporter, &running, |running| {
+                running.retain(|other| *other != title)
+            });
             match result {
                 Ok(()) => {
                     bar.advance(1);
@@ -206,10 +208,13 @@ fn next(queue: &Mutex<VecDeque<Job>>) -> Option<Job> {
     lock(queue).pop_front()
 }
 
-fn show(bar: &dyn Bar, running: &Mutex<Vec<String>>, change: impl FnOnce(&mut Vec<String>)) {
+/// Changes the list of what is being built, and shows it.
+fn show(reporter: &dyn Reporter, running: &Mutex<Vec<String>>, change: impl FnOnce(&mut Vec<String>)) {
     let mut running = lock(running);
     change(&mut running);
-    bar.message(&running.join(", "));
+    if !running.is_empty() {
+        reporter.detail(&format!("building {}", running.join(", ")));
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -236,87 +241,6 @@ fn build_base(place: &Place<'_>, target: &Path) -> Result<()> {
         );
     }
     cached::seal(dir, target, place.cancel)
-}
-
-/// All layers by name.
-type Layers = BTreeMap<String, MadeLayer>;
-
-struct MadeLayer {
-    layer: Layer,
-    /// The directory of the cache that it is from, if a script made it.
-    dir: Option<PathBuf>,
-}
-
-fn layers(
-    place: &Place<'_>,
-    catalog: &Catalog,
-    built: &[(Component, PathBuf)],
-    base: &Path,
-    reporter: &dyn Reporter,
-) -> Result<Layers> {
-    let mut layers = Layers::new();
-    for spec in &catalog.layers {
-        let made = match &spec.script {
-            Some(script) => {
-                let dir = script_layer(place, &spec.name, script, base, reporter)?;
-                MadeLayer {
-                    layer: Layer::of_dir(&dir.join("root"))?,
-                    dir: Some(dir),
-                }
-            }
-            None => {
-                let mut layer = Layer::default();
-                for file in &spec.files {
-                    layer.program(&file.path, components::program(built, &file.program)?);
-                }
-                for link in &spec.links {
-                    layer.link(&link.path, &link.target);
-                }
-                MadeLayer { layer, dir: None }
-            }
-        };
-        layers.insert(spec.name.clone(), made);
-    }
-    Ok(layers)
-}
-
-/// Runs a layer's script unless it was run with the same inputs before; returns the directory whose `root` is the layer.
-fn script_layer(
-    place: &Place<'_>,
-    name: &str,
-    script: &str,
-    base: &Path,
-    reporter: &dyn Reporter,
-) -> Result<PathBuf> {
-    let base_name = base.file_name().unwrap_or_default().to_string_lossy();
-    let key = hash::Key::new("layer 1")
-        .with("base", base_name.as_bytes())
-        .with("tree", tree::hash_of("containers"));
-    let target = place
-        .build
-        .join("layers")
-        .join(format!("{name}-{}", key.with("script", script).short()));
-    if target.is_dir() {
-        return Ok(target);
-    }
-    reporter.detail(&format!("making the image layer {name}"));
-    let dir = atomic::Dir::begin(&target)?;
-    let root = dir.path().join("root");
-    fs::create_dir(&root).map_err(Error::io(&root))?;
-    let command = Command::new("sh")
-        .path(&place.tree.join(script))
-        .path(&base.join("rootfs.tar"))
-        .path(&root)
-        .deadline(BASE_DEADLINE);
-    job::run(
-        &format!("layer {name}"),
-        &command,
-        &place.log(&format!("layer-{name}")),
-        place.cancel,
-        place.stop,
-    )?;
-    dir.commit()?;
-    Ok(target)
 }
 
 /// Makes the parts disk unless it was made from the same parts before; returns its directory in the cache.
@@ -395,25 +319,32 @@ fn fill(
     let programs = components::program(built, "kubernetes")?;
     let programs = programs.parent().unwrap_or(&programs);
     atomic::make_dir(&bundle.0.join("bin"))?;
+    // No two bases are the same to the byte (Debian moves on), and disks of profiles are layers over this one.
+    let of_base = |file: &&'static str| Source {
+        name: file,
+        dir: base.to_owned(),
+        file,
+        share: false,
+    };
     let mut sources: Vec<Source> = BASE_FILES
         .iter()
         .filter(|file| **file != "rootfs.tar")
-        .map(|&file| Source {
-            name: file,
-            dir: base.to_owned(),
-            file,
-        })
+        .map(of_base)
         .collect();
-    sources.push(Source {
-        name: "parts.img",
-        dir: parts.to_owned(),
-        file: "parts.img",
-    });
-    sources.push(Source {
-        name: "bin/kubectl",
-        dir: programs.to_owned(),
-        file: "kubernetes",
-    });
+    sources.extend([
+        Source {
+            name: "parts.img",
+            dir: parts.to_owned(),
+            file: "parts.img",
+            share: true,
+        },
+        Source {
+            name: "bin/kubectl",
+            dir: programs.to_owned(),
+            file: "kubernetes",
+            share: true,
+        },
+    ]);
     for source in &sources {
         source.place(bundle)?;
     }

@@ -44,13 +44,16 @@ pub(super) struct Source {
     pub(super) dir: PathBuf,
     /// File there.
     pub(super) file: &'static str,
+    /// Whether the bundle may share the file with the cache. Only what can be made again to the same bytes: damage in the bundle
+    /// is damage in the cache then.
+    pub(super) share: bool,
 }
 
 impl Source {
-    /// Puts the file into the bundle: as a further name of the cache's file where the file system can, else as a copy.
+    /// Puts the file into the bundle: as a further name of the cache's file or as a copy.
     pub(super) fn place(&self, bundle: &BundleLayout) -> Result<()> {
         let (from, to) = (self.dir.join(self.file), bundle.0.join(self.name));
-        if fs::hard_link(&from, &to).is_err() {
+        if !self.share || fs::hard_link(&from, &to).is_err() {
             sparse::copy(&from, &to, &mut |_| ())?;
         }
         // Machines only read them: whoever would write to a shared file is told so by the system.
@@ -92,6 +95,7 @@ mod tests {
             name: "disk.raw",
             dir: target.clone(),
             file: "disk.raw",
+            share: true,
         };
         source.place(&bundle).unwrap();
         let manifest = |bundle: &BundleLayout| Manifest {

@@ -1,5 +1,5 @@
-//! Long host commands of a build: their output goes to a log file, Ctrl-C and a deadline end them with all their children, and a
-//! failure shows the log's end and where the rest is.
+//! Long host commands of a build: their output goes to a log file; Ctrl-C, a deadline and the death of this process end them with
+//! all their children; a failure shows the log's end and where the rest is.
 
 use std::fs::File;
 use std::io::Write;
@@ -16,6 +16,8 @@ use crate::progress::Cancel;
 use crate::store::atomic;
 
 const TAIL_LINES: usize = 12;
+/// Ends the command when this process is gone.
+const GUARD: &str = include_str!("job.sh");
 
 /// Runs a command to its end. `what` is what the user knows it as ("component runc"). Also ends when `stop` is set.
 ///
@@ -31,16 +33,22 @@ pub(super) fn run(what: &str, command: &Command, log: &Path, cancel: &Cancel, st
         .try_clone()
         .and_then(|out| Ok((out, file.try_clone()?)))
         .map_err(Error::io(log))?;
-    let mut child = Host::process(command)
-        .stdin(Stdio::null())
+    let mut guarded = command.clone();
+    guarded.program = "sh".to_owned();
+    guarded.args = ["-c", GUARD, "sampan-job", &command.program]
+        .map(str::to_owned)
+        .to_vec();
+    guarded.args.extend(command.args.iter().cloned());
+    let mut child = Host::process(&guarded)
+        .stdin(Stdio::piped())
         .stdout(streams.0)
         .stderr(streams.1)
         // A group of its own, so that all of it can be ended: `go build` and mmdebstrap have many children.
         .process_group(0)
         .spawn()
-        .map_err(|error| {
-            Error::new(Kind::HostTool, format!("`{}` could not be run", command.program)).because(error)
-        })?;
+        .map_err(|error| Error::new(Kind::HostTool, "`sh` could not be run").because(error))?;
+    // Dropped at the end of this function; until then the guard waits.
+    let _guard = child.stdin.take();
     let status = wait(&mut child, command, cancel, stop);
     if status.is_err() {
         end_group(&mut child);
@@ -187,5 +195,27 @@ mod tests {
         let child = std::fs::read_to_string(&pid).unwrap();
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
         assert!(stat.is_empty() || stat.contains(") Z "), "still there: {stat}");
+    }
+
+    #[test]
+    fn a_command_ends_with_the_process_that_started_it() {
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", GUARD, "sampan-job", "sh", "-c", "sleep 300; true"])
+            .stdin(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        assert!(child.try_wait().unwrap().is_none());
+        // What the system does when the holder of the other end is killed.
+        drop(child.stdin.take());
+        let end = Instant::now() + Duration::from_secs(20);
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < end, "still running");
+            thread::sleep(Duration::from_millis(5));
+        };
+        assert_eq!(status.signal(), Some(15));
     }
 }

@@ -5,6 +5,7 @@ mod build;
 mod cached;
 mod catalog;
 mod components;
+mod image_layers;
 mod job;
 mod layers;
 mod manifest;
