@@ -86,13 +86,22 @@ pub(crate) struct Accel {
     pub(crate) options: &'static str,
 }
 
-/// `-object memory-backend-file`: the guest's memory. Shared, so that the file *is* the memory.
+/// `-object memory-backend-…`: the guest's memory, shared so that it can be taken over as a file.
 #[derive(Debug, Clone)]
-pub(crate) struct MemoryBackendFile {
+pub(crate) struct Memory {
     pub(crate) id: &'static str,
     pub(crate) size_mib: u64,
-    pub(crate) mem_path: &'static str,
-    pub(crate) share: bool,
+    pub(crate) backend: MemoryBackend,
+}
+
+/// What the guest's memory is on the host.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum MemoryBackend {
+    /// An anonymous file of the kernel's (Linux). A file on a disk would be written back and read again all the time:
+    /// docs/decisions/0009.
+    Memfd,
+    /// A file in the machine's directory, where the host knows no anonymous ones.
+    File(&'static str),
 }
 
 /// `-drive` without an interface, and the `-device virtio-blk-pci` in front of it.
@@ -120,7 +129,7 @@ pub(crate) struct Arguments {
     pub(crate) accel: Accel,
     pub(crate) cpu: &'static str,
     pub(crate) smp: u32,
-    pub(crate) memory: MemoryBackendFile,
+    pub(crate) memory: Memory,
     pub(crate) boot: Boot,
     pub(crate) drives: Vec<Drive>,
     pub(crate) netdev: Netdev,
@@ -142,6 +151,11 @@ pub(crate) enum Boot {
     Bios(&'static str),
 }
 
+/// Whether the guest's memory is a file in the machine's directory: on macOS, the only host of HVF and one without memfd.
+pub(crate) fn memory_is_a_file(accelerator: Accelerator) -> bool {
+    accelerator == Accelerator::Hvf || cfg!(target_os = "macos")
+}
+
 impl Arguments {
     /// The arguments of a machine on this kind of host. `pidfile` is absolute.
     pub(crate) fn new(spec: &MachineSpec, arch: Arch, accelerator: Accelerator, pidfile: &Path) -> Self {
@@ -156,11 +170,13 @@ impl Arguments {
             accel: Accel::new(accelerator),
             cpu: cpu(arch, accelerator),
             smp: spec.cpus,
-            memory: MemoryBackendFile {
+            memory: Memory {
                 id: "mem",
                 size_mib: spec.memory_mib,
-                mem_path: files::RAM,
-                share: true,
+                backend: match memory_is_a_file(accelerator) {
+                    true => MemoryBackend::File(files::RAM),
+                    false => MemoryBackend::Memfd,
+                },
             },
             boot,
             drives: drives(spec),
@@ -288,16 +304,13 @@ impl Accel {
     }
 }
 
-impl MemoryBackendFile {
+impl Memory {
     fn render(&self) -> String {
-        let Self {
-            id,
-            size_mib,
-            mem_path,
-            share,
-        } = self;
-        let share = if *share { "on" } else { "off" };
-        format!("memory-backend-file,id={id},size={size_mib}M,mem-path={mem_path},share={share}")
+        let kind = match self.backend {
+            MemoryBackend::Memfd => "memory-backend-memfd".to_owned(),
+            MemoryBackend::File(path) => format!("memory-backend-file,mem-path={path}"),
+        };
+        format!("{kind},id={},size={}M,share=on", self.id, self.size_mib)
     }
 }
 

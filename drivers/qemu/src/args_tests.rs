@@ -49,7 +49,7 @@ fn line(spec: &MachineSpec, arch: Arch, accelerator: Accelerator) -> String {
 }
 
 const COMMON: &str = "\
--object memory-backend-file,id=mem,size=4096M,mem-path=ram.img,share=on
+-object memory-backend-memfd,id=mem,size=4096M,share=on
 -kernel /cache/vmlinuz
 -initrd /cache/initrd.img
 -append root=LABEL=sampan-root ro console=ttyS0
@@ -97,9 +97,15 @@ fn pc_with_kvm() {
     assert_eq!(line(&spec(), Arch::X86_64, Accelerator::Kvm), expected);
 }
 
+/// macOS has no memfd: the guest's memory is a file in the machine's directory.
+fn on_mac(common: &str) -> String {
+    common.replace("memory-backend-memfd", "memory-backend-file,mem-path=ram.img")
+}
+
 #[test]
 fn mac_on_intel() {
-    let expected = format!("{Q35}-accel hvf\n-cpu host\n{SIZES}{COMMON}-device vmgenid,guid=auto\n{END}");
+    let common = on_mac(COMMON);
+    let expected = format!("{Q35}-accel hvf\n-cpu host\n{SIZES}{common}-device vmgenid,guid=auto\n{END}");
     assert_eq!(line(&spec(), Arch::X86_64, Accelerator::Hvf), expected);
 }
 
@@ -107,7 +113,8 @@ fn mac_on_intel() {
 fn mac_on_arm() {
     let virt = Q35.split_once("-machine").unwrap().0.to_owned()
         + "-machine virt,memory-backend=mem,dump-guest-core=off\n";
-    let expected = format!("{virt}-accel hvf\n-cpu host\n{SIZES}{COMMON}{END}");
+    let common = on_mac(COMMON);
+    let expected = format!("{virt}-accel hvf\n-cpu host\n{SIZES}{common}{END}");
     assert_eq!(line(&spec(), Arch::Aarch64, Accelerator::Hvf), expected);
     let emulated = line(&spec(), Arch::Aarch64, Accelerator::Tcg);
     let cpu = "-accel tcg,thread=multi,tb-size=1024\n-cpu max,pauth-impdef=on\n";

@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::args::{Accelerator, Arch, Arguments};
 use crate::process::{self, Process, Starting};
 use crate::qmp::{Qmp, QmpError};
-use crate::{disk, files};
+use crate::{args, disk, files};
 
 /// From the start of QEMU to a running machine; it takes a quarter of a second.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -75,11 +75,13 @@ impl<'a> Machine<'a> {
         disk::check_files(self.spec)?;
         process::settle(self.dir, QMP_LIMIT);
         process::clean(self.dir);
-        disk::check_room(self.spec)?;
         self.rotate(files::SERIAL_LOG)?;
         self.rotate(files::QEMU_LOG)?;
         self.make_private(files::SERIAL_LOG)?;
-        self.make_private(files::RAM)?;
+        if args::memory_is_a_file(accelerator) {
+            disk::check_room(self.spec)?;
+            self.make_private(files::RAM)?;
+        }
         let pidfile = files::real(self.dir).join(files::PIDFILE);
         let arguments = Arguments::new(self.spec, arch, accelerator, &pidfile).render();
         let command = Command::new(program.to_string_lossy()).args(arguments);
