@@ -111,7 +111,12 @@ pub struct Error {
 impl Error {
     /// An error of a kind, saying what happened and where: lower case, no full stop.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hints: Vec::new(), source: None }
+        Self {
+            kind,
+            message: message.into(),
+            hints: Vec::new(),
+            source: None,
+        }
     }
 
     /// Adds what the user can do.
@@ -141,22 +146,27 @@ impl Error {
         let path = path.to_owned();
         move |source| {
             let (kind, hint) = match source.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                    (Kind::Storage, "free some space, or set SAMPAN_HOME to a directory on a larger disk")
-                }
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                    (Kind::HostHome, "make it writable for you, or set SAMPAN_HOME to a directory that is")
-                }
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (
+                    Kind::Storage,
+                    "free some space, or set SAMPAN_HOME to a directory on a larger disk",
+                ),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => (
+                    Kind::HostHome,
+                    "make it writable for you, or set SAMPAN_HOME to a directory that is",
+                ),
                 io::ErrorKind::NotFound => (Kind::HostPath, "check the path"),
                 _ => (Kind::HostPath, "check the file and the disk it is on"),
             };
-            Self::new(kind, format!("{}: {}", path.display(), plain(&source))).hint(hint).because(source)
+            Self::new(kind, format!("{}: {}", path.display(), plain(&source)))
+                .hint(hint)
+                .because(source)
         }
     }
 
     /// The user asked to stop.
     pub fn interrupted() -> Self {
-        Self::new(Kind::Interrupted, "interrupted").hint("run the same command again to go on where it stopped")
+        Self::new(Kind::Interrupted, "interrupted")
+            .hint("run the same command again to go on where it stopped")
     }
 
     /// The kind, which decides the exit status.
@@ -207,9 +217,8 @@ impl From<DriverError> for Error {
             DriverError::NoMachine(_) => {
                 Self::new(Kind::NotRunning, message).hint("run `sampan start` to make and start it")
             }
-            DriverError::Failed { .. } => {
-                Self::new(Kind::Driver, message).hint("run `sampan logs` for more, or `sampan start` to try again")
-            }
+            DriverError::Failed { .. } => Self::new(Kind::Driver, message)
+                .hint("run `sampan logs` for more, or `sampan start` to try again"),
             DriverError::Command(error) => Self::from(error).with_kind(Kind::Driver),
             DriverError::Io { path, source } => Self::io(&path)(source),
         }
@@ -221,7 +230,11 @@ impl From<CommandError> for Error {
         if matches!(&error.failure, Failure::Io(cause) if cause.kind() == io::ErrorKind::Interrupted) {
             return Self::interrupted();
         }
-        let kind = if error.place == "the host" { Kind::HostTool } else { Kind::Guest };
+        let kind = if error.place == "the host" {
+            Kind::HostTool
+        } else {
+            Kind::Guest
+        };
         let full = String::from_utf8_lossy(&error.output.stderr).contains("No space left on device");
         let kind = if full { Kind::Storage } else { kind };
         Self::new(kind, error.to_string())
@@ -242,7 +255,10 @@ mod tests {
 
     #[test]
     fn driver_errors_keep_their_exit_status() {
-        let error = DriverError::NotInstalled { what: "qemu".into(), hint: "install it".into() };
+        let error = DriverError::NotInstalled {
+            what: "qemu".into(),
+            hint: "install it".into(),
+        };
         assert_eq!(Error::from(error).kind().exit_code(), 55);
     }
 }

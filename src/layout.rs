@@ -34,7 +34,11 @@ pub struct Layout {
 impl Layout {
     /// All three under one directory (`SAMPAN_HOME`).
     pub fn under(home: &Path) -> Self {
-        Self { config: home.join("config"), data: home.join("data"), cache: home.join("cache") }
+        Self {
+            config: home.join("config"),
+            data: home.join("data"),
+            cache: home.join("cache"),
+        }
     }
 
     /// The settings file.
@@ -59,7 +63,10 @@ impl Layout {
 
     /// One profile's files.
     pub fn profile(&self, name: &str) -> ProfileLayout {
-        ProfileLayout { dir: self.profiles().join(name), lock: self.profiles().join(format!("{name}.lock")) }
+        ProfileLayout {
+            dir: self.profiles().join(name),
+            lock: self.profiles().join(format!("{name}.lock")),
+        }
     }
 
     /// The directory of all bundles.

@@ -43,6 +43,17 @@ pub struct Bundle {
     pub manifest: Manifest,
 }
 
+impl Bundle {
+    /// sha256 of the base disk; empty when the manifest has none.
+    pub fn base_sum(&self) -> String {
+        self.manifest
+            .files
+            .get("disk.raw")
+            .map(|file| file.sha256.clone())
+            .unwrap_or_default()
+    }
+}
+
 /// A bundle in a list.
 #[derive(Debug, Clone)]
 pub struct Entry {

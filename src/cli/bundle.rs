@@ -22,14 +22,28 @@ pub enum BundleVerb {
     /// same inputs is taken from the cache, and an interrupted build goes on where it was.
     Build {
         /// text for people, or json for one event a line
-        #[arg(short, long, value_enum, default_value_t, hide_possible_values = true, value_name = "FORMAT")]
+        #[arg(
+            short,
+            long,
+            value_enum,
+            default_value_t,
+            hide_possible_values = true,
+            value_name = "FORMAT"
+        )]
         output: Format,
     },
     /// List bundles
     #[command(visible_alias = "ls")]
     List {
         /// table, or json
-        #[arg(short, long, value_enum, default_value_t, hide_possible_values = true, value_name = "FORMAT")]
+        #[arg(
+            short,
+            long,
+            value_enum,
+            default_value_t,
+            hide_possible_values = true,
+            value_name = "FORMAT"
+        )]
         output: TableFormat,
     },
     /// Show what a bundle holds
@@ -40,7 +54,14 @@ pub enum BundleVerb {
         #[arg(long)]
         verify: bool,
         /// text for people, or json
-        #[arg(short, long, value_enum, default_value_t, hide_possible_values = true, value_name = "FORMAT")]
+        #[arg(
+            short,
+            long,
+            value_enum,
+            default_value_t,
+            hide_possible_values = true,
+            value_name = "FORMAT"
+        )]
         output: Format,
     },
     /// Remove a bundle that no cluster stands on

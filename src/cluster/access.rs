@@ -36,8 +36,10 @@ pub fn access(ctx: &Context, name: &str) -> Result<Access> {
     let driver = drivers::open_driver(&profile.spec.driver, &ctx.layout, &ctx.drivers)?;
     let spec = machine::spec(ctx, &profile)?;
     if driver.state(&spec)? != MachineState::Running {
-        return Err(Error::new(Kind::NotRunning, format!("cluster \"{name}\" is not running"))
-            .hint(format!("run `sampan start -p {name}`")));
+        return Err(
+            Error::new(Kind::NotRunning, format!("cluster \"{name}\" is not running"))
+                .hint(format!("run `sampan start -p {name}`")),
+        );
     }
     Ok(Access {
         endpoint: driver.endpoint(&spec)?,
@@ -55,6 +57,12 @@ impl Access {
     /// # Errors
     /// When sshd does not answer.
     pub fn runner(&self) -> Result<Arc<dyn Runner>> {
-        machine::connect(&self.ctx, &*self.driver, &self.profile, &self.endpoint, SSH_DEADLINE)
+        machine::connect(
+            &self.ctx,
+            &*self.driver,
+            &self.profile,
+            &self.endpoint,
+            SSH_DEADLINE,
+        )
     }
 }

@@ -19,8 +19,13 @@ pub fn delete(ctx: &Context, name: &str) -> Result<bool> {
     let files = ctx.layout.profile(name);
     let present = profile::exists(&ctx.layout, name);
     if present {
-        let lock =
-            Lock::acquire(&files.lock, &format!("profile {name}"), LOCK_DEADLINE, &ctx.cancel, &*ctx.reporter)?;
+        let lock = Lock::acquire(
+            &files.lock,
+            &format!("profile {name}"),
+            LOCK_DEADLINE,
+            &ctx.cancel,
+            &*ctx.reporter,
+        )?;
         remove_machine(ctx, name)?;
         remove_dir(&files.dir)?;
         // The name goes while the lock is held, so nobody waits on a file that is gone.

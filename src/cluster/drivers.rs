@@ -24,7 +24,11 @@ pub struct DriverOptions {
 
 /// Names of the drivers a user may choose, best first.
 pub fn driver_names(options: &DriverOptions) -> Vec<&'static str> {
-    if options.fake { vec!["qemu", "fake"] } else { vec!["qemu"] }
+    if options.fake {
+        vec!["qemu", "fake"]
+    } else {
+        vec!["qemu"]
+    }
 }
 
 /// A driver by its name.
@@ -40,9 +44,14 @@ pub fn open_driver(name: &str, layout: &Layout, options: &DriverOptions) -> Resu
             search_path: options.search_path.clone(),
             ..QemuConfig::default()
         }))),
-        "fake" if options.fake => Ok(Box::new(sampan_driver_fake::Fake::new(cache, options.program.clone()))),
-        _ => Err(Error::new(Kind::DriverUnsupported, format!("there is no driver \"{name}\""))
-            .hint(format!("choose one of: {}", driver_names(options).join(", ")))),
+        "fake" if options.fake => Ok(Box::new(sampan_driver_fake::Fake::new(
+            cache,
+            options.program.clone(),
+        ))),
+        _ => Err(
+            Error::new(Kind::DriverUnsupported, format!("there is no driver \"{name}\""))
+                .hint(format!("choose one of: {}", driver_names(options).join(", "))),
+        ),
     }
 }
 

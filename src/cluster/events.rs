@@ -34,7 +34,10 @@ pub struct Event {
 
 /// Writes what is going on.
 pub(super) fn write(files: &ProfileLayout, state: Transient, step: &str) -> Result<()> {
-    let event = Event { state, step: step.to_owned() };
+    let event = Event {
+        state,
+        step: step.to_owned(),
+    };
     let text = serde_json::to_vec(&event).unwrap_or_default();
     atomic::write(&files.events(), 0o600, &text)
 }

@@ -23,15 +23,28 @@ pub(super) fn spec(ctx: &Context, profile: &Profile) -> Result<MachineSpec> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(Error::io(&bundle.cmdline())(error)),
     };
-    let extra = |path, serial: &str| ExtraDisk { path, serial: serial.to_owned() };
+    let extra = |path, serial: &str| ExtraDisk {
+        path,
+        serial: serial.to_owned(),
+    };
     Ok(MachineSpec {
         name: profile.spec.name.clone(),
         dir: files.machine(),
         cpus: profile.spec.cpus,
         memory_mib: profile.spec.memory_mib,
-        disk: Disk { base: bundle.disk(), size_mib: profile.spec.disk_mib },
-        extra_disks: vec![extra(files.seed(), "sampan-seed"), extra(bundle.parts(), "sampan-parts")],
-        boot: Some(DirectBoot { kernel: bundle.kernel(), initrd: bundle.initrd(), cmdline }),
+        disk: Disk {
+            base: bundle.disk(),
+            size_mib: profile.spec.disk_mib,
+        },
+        extra_disks: vec![
+            extra(files.seed(), "sampan-seed"),
+            extra(bundle.parts(), "sampan-parts"),
+        ],
+        boot: Some(DirectBoot {
+            kernel: bundle.kernel(),
+            initrd: bundle.initrd(),
+            cmdline,
+        }),
         forwards: profile.forwards(),
     })
 }
@@ -63,7 +76,11 @@ pub(super) fn connect(
         return Ok(Arc::clone(runner));
     }
     debug_assert!(driver.features().ssh);
-    Ok(Arc::new(remote::connect(&target(ctx, profile), deadline, &ctx.cancel)?))
+    Ok(Arc::new(remote::connect(
+        &target(ctx, profile),
+        deadline,
+        &ctx.cancel,
+    )?))
 }
 
 /// The machine of a profile whose file cannot be read: enough to find and remove it.
@@ -73,7 +90,10 @@ pub(super) fn orphan(ctx: &Context, name: &str) -> MachineSpec {
         dir: ctx.layout.profile(name).machine(),
         cpus: 0,
         memory_mib: 0,
-        disk: Disk { base: std::path::PathBuf::new(), size_mib: 0 },
+        disk: Disk {
+            base: std::path::PathBuf::new(),
+            size_mib: 0,
+        },
         extra_disks: Vec::new(),
         boot: None,
         forwards: Vec::new(),

@@ -23,8 +23,8 @@ use std::sync::Arc;
 
 pub use access::{Access, access};
 pub use delete::{delete, purge};
-pub use events::{Event, Transient};
 pub use drivers::{DriverOptions, driver_names, open_driver};
+pub use events::{Event, Transient};
 pub use kubeconfig::update_context;
 pub use profile::{Profile, current, exists, list, load, set_current};
 pub use start::{StartRequest, Started, start};

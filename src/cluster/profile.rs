@@ -7,6 +7,7 @@ use std::path::Path;
 use sampan_driver::Forward;
 use serde::{Deserialize, Serialize};
 
+use crate::bundle::Bundle;
 use crate::error::{Error, Kind, Result};
 use crate::layout::Layout;
 use crate::settings::ClusterSpec;
@@ -25,6 +26,9 @@ pub struct Profile {
     pub format: u32,
     /// Key of the bundle that the machine's disk is a layer over.
     pub bundle: String,
+    /// sha256 of that bundle's base disk: a bundle built anew has the same key and, file for file, the same content, but the
+    /// machine's own layer fits only the very blocks it was made over.
+    pub base: String,
     /// The host's loopback address of this cluster.
     pub address: IpAddr,
     /// Port of `address` that leads to the apiserver.
@@ -43,8 +47,17 @@ struct Header {
 
 impl Profile {
     /// A profile of this format.
-    pub fn new(spec: ClusterSpec, bundle: String, address: IpAddr, api_port: u16, ssh_port: u16) -> Self {
-        Self { format: FORMAT, bundle, address, api_port, ssh_port, spec }
+    pub fn new(spec: ClusterSpec, bundle: &Bundle, address: IpAddr, api_port: u16, ssh_port: u16) -> Self {
+        let (bundle, base) = (bundle.key.clone(), bundle.base_sum());
+        Self {
+            format: FORMAT,
+            bundle,
+            base,
+            address,
+            api_port,
+            ssh_port,
+            spec,
+        }
     }
 
     /// Where the host reaches the apiserver.
@@ -55,8 +68,14 @@ impl Profile {
     /// The forwards a machine has from its start on.
     pub fn forwards(&self) -> Vec<Forward> {
         vec![
-            Forward { host: self.api(), guest_port: API_PORT },
-            Forward { host: SocketAddr::new(self.address, self.ssh_port), guest_port: 22 },
+            Forward {
+                host: self.api(),
+                guest_port: API_PORT,
+            },
+            Forward {
+                host: SocketAddr::new(self.address, self.ssh_port),
+                guest_port: 22,
+            },
         ]
     }
 
@@ -67,7 +86,11 @@ impl Profile {
     pub fn save(&self, layout: &Layout) -> Result<()> {
         let path = layout.profile(&self.spec.name).profile_toml();
         let text = toml::to_string(self).map_err(|error| {
-            Error::new(Kind::Internal, format!("cannot describe profile {}", self.spec.name)).because(error)
+            Error::new(
+                Kind::Internal,
+                format!("cannot describe profile {}", self.spec.name),
+            )
+            .because(error)
         })?;
         atomic::write(&path, 0o600, text.as_bytes())
     }
@@ -87,9 +110,11 @@ pub fn load(layout: &Layout, name: &str) -> Result<Profile> {
     match fs::read_to_string(&path) {
         Ok(text) => parse(&path, name, &text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Err(Error::new(Kind::NotFound, format!("profile \"{name}\" not found")).hint(format!(
-                "run `sampan start -p {name}` to make it, or `sampan profile list` to see what is there"
-            )))
+            Err(
+                Error::new(Kind::NotFound, format!("profile \"{name}\" not found")).hint(format!(
+                    "run `sampan start -p {name}` to make it, or `sampan profile list` to see what is there"
+                )),
+            )
         }
         Err(error) => Err(Error::io(&path)(error)),
     }
@@ -97,9 +122,14 @@ pub fn load(layout: &Layout, name: &str) -> Result<Profile> {
 
 fn parse(path: &Path, name: &str, text: &str) -> Result<Profile> {
     let damaged = |error: toml::de::Error| {
-        Error::new(Kind::HostConfig, format!("{}: profile is damaged", path.display()))
-            .hint(format!("mend the file, or run `sampan delete -p {name}` to begin anew"))
-            .because(error)
+        Error::new(
+            Kind::HostConfig,
+            format!("{}: profile is damaged", path.display()),
+        )
+        .hint(format!(
+            "mend the file, or run `sampan delete -p {name}` to begin anew"
+        ))
+        .because(error)
     };
     let header: Header = toml::from_str(text).map_err(damaged)?;
     if header.format > FORMAT {

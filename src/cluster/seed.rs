@@ -30,7 +30,9 @@ pub(super) fn write(path: &Path, files: &[(&str, Vec<u8>)]) -> Result<()> {
 
 fn fill(image: &mut io::Cursor<Vec<u8>>, files: &[(&str, Vec<u8>)]) -> io::Result<()> {
     // A fixed serial number, and no clock is compiled in: the same identity gives the same image.
-    let options = FormatVolumeOptions::new().volume_label(*b"CIDATA     ").volume_id(0x5a4d_5041);
+    let options = FormatVolumeOptions::new()
+        .volume_label(*b"CIDATA     ")
+        .volume_id(0x5a4d_5041);
     fatfs::format_volume(&mut *image, options)?;
     let fs = FileSystem::new(image, FsOptions::new())?;
     for (name, contents) in files {
@@ -53,7 +55,11 @@ mod tests {
     #[test]
     fn the_image_holds_the_files_and_is_the_same_every_time() {
         let dir = tempfile::tempdir().unwrap();
-        let files = [("meta-data", b"a".to_vec()), ("sampan/hostname", b"demo\n".to_vec()), ("sampan/key", b"k".to_vec())];
+        let files = [
+            ("meta-data", b"a".to_vec()),
+            ("sampan/hostname", b"demo\n".to_vec()),
+            ("sampan/key", b"k".to_vec()),
+        ];
         let (one, two) = (dir.path().join("one"), dir.path().join("two"));
         write(&one, &files).unwrap();
         write(&two, &files).unwrap();
@@ -61,7 +67,11 @@ mod tests {
         let fs = FileSystem::new(fs::File::open(&one).unwrap(), FsOptions::new()).unwrap();
         assert_eq!(fs.volume_label(), "CIDATA");
         let mut text = String::new();
-        fs.root_dir().open_file("sampan/hostname").unwrap().read_to_string(&mut text).unwrap();
+        fs.root_dir()
+            .open_file("sampan/hostname")
+            .unwrap()
+            .read_to_string(&mut text)
+            .unwrap();
         assert_eq!(text, "demo\n");
     }
 }

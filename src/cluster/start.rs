@@ -90,12 +90,16 @@ pub(super) struct Run<'a> {
 impl Run<'_> {
     /// The profile; set by the step of that name.
     pub(super) fn profile(&self) -> Result<&Profile> {
-        self.profile.as_ref().ok_or_else(|| Error::new(Kind::Internal, "start: no profile yet"))
+        self.profile
+            .as_ref()
+            .ok_or_else(|| Error::new(Kind::Internal, "start: no profile yet"))
     }
 
     /// The bundle; set by the step of that name.
     pub(super) fn bundle(&self) -> Result<&Bundle> {
-        self.bundle.as_ref().ok_or_else(|| Error::new(Kind::Internal, "start: no bundle yet"))
+        self.bundle
+            .as_ref()
+            .ok_or_else(|| Error::new(Kind::Internal, "start: no bundle yet"))
     }
 
     /// The cluster's API; it need not answer yet.
@@ -111,7 +115,9 @@ impl Run<'_> {
 
     /// Runs commands in the guest; set by the step that connects.
     pub(super) fn guest(&self) -> Result<&dyn Runner> {
-        self.guest.as_deref().ok_or_else(|| Error::new(Kind::Internal, "start: no connection yet"))
+        self.guest
+            .as_deref()
+            .ok_or_else(|| Error::new(Kind::Internal, "start: no connection yet"))
     }
 }
 
@@ -124,8 +130,13 @@ pub fn start(ctx: &Context, request: &StartRequest) -> Result<Started> {
     let began = Instant::now();
     let name = &request.spec.name;
     let files = ctx.layout.profile(name);
-    let lock =
-        Lock::acquire(&files.lock, &format!("profile {name}"), LOCK_DEADLINE, &ctx.cancel, &*ctx.reporter)?;
+    let lock = Lock::acquire(
+        &files.lock,
+        &format!("profile {name}"),
+        LOCK_DEADLINE,
+        &ctx.cancel,
+        &*ctx.reporter,
+    )?;
     // Somebody else's entry of this name, or a damaged file, is better known now than after minutes of work.
     kubeconfig::check(ctx, name)?;
     let mut run = Run {
@@ -151,7 +162,11 @@ pub fn start(ctx: &Context, request: &StartRequest) -> Result<Started> {
     events::clear(&run.files);
     drop(lock);
     result?;
-    Ok(Started { profile: run.profile, already_running: !run.changed, elapsed: began.elapsed() })
+    Ok(Started {
+        profile: run.profile,
+        already_running: !run.changed,
+        elapsed: began.elapsed(),
+    })
 }
 
 fn profile_if_any(ctx: &Context, name: &str) -> Result<Option<Profile>> {
@@ -167,7 +182,12 @@ fn walk(run: &mut Run<'_>) -> Result<()> {
     for (index, step) in STEPS[..count].iter().enumerate() {
         run.ctx.cancel.check()?;
         let (name, title) = step.names();
-        let info = StepInfo { number: index + 1, total: count, name, title };
+        let info = StepInfo {
+            number: index + 1,
+            total: count,
+            name,
+            title,
+        };
         if run.files.dir.exists() {
             events::write(&run.files, Transient::Starting, name)?;
         }
@@ -178,7 +198,11 @@ fn walk(run: &mut Run<'_>) -> Result<()> {
         run.ctx.reporter.step_begin(info);
         let result = step.run(run);
         run.changed |= step.changes();
-        let end = if result.is_ok() { StepEnd::Done } else { StepEnd::Failed };
+        let end = if result.is_ok() {
+            StepEnd::Done
+        } else {
+            StepEnd::Failed
+        };
         run.ctx.reporter.step_end(info, end);
         result?;
     }
@@ -187,16 +211,26 @@ fn walk(run: &mut Run<'_>) -> Result<()> {
 
 /// Ends the machine that a failed start began and puts the guest's last words on the error.
 fn clean_up(run: &Run<'_>, error: Error) -> Error {
-    let Some(profile) = run.profile.as_ref().filter(|_| run.booted) else { return error };
-    let Ok(spec) = machine::spec(run.ctx, profile) else { return error };
-    let serial = run.driver.endpoint(&spec).ok().and_then(|endpoint| endpoint.serial_log);
+    let Some(profile) = run.profile.as_ref().filter(|_| run.booted) else {
+        return error;
+    };
+    let Ok(spec) = machine::spec(run.ctx, profile) else {
+        return error;
+    };
+    let serial = run
+        .driver
+        .endpoint(&spec)
+        .ok()
+        .and_then(|endpoint| endpoint.serial_log);
     if let Some(guest) = &run.guest {
         // What the guest still holds in memory would be lost, and done again by the next start.
         let sync = sampan_driver::Command::new("sync").deadline(SYNC_DEADLINE);
         let _ = guest.run(&sync);
     }
     if let Err(kill) = run.driver.kill(&spec) {
-        run.ctx.reporter.warn(&format!("the machine is still running: {kill}"));
+        run.ctx
+            .reporter
+            .warn(&format!("the machine is still running: {kill}"));
     }
     match serial.map(|path| last_words::tail(&path, 15)) {
         // Nobody who pressed Ctrl-C wants to read a log.
@@ -209,6 +243,8 @@ fn clean_up(run: &Run<'_>, error: Error) -> Error {
 
 /// Whether the profile's machine runs.
 pub(super) fn is_running(run: &Run<'_>) -> Result<bool> {
-    let Some(profile) = &run.profile else { return Ok(false) };
+    let Some(profile) = &run.profile else {
+        return Ok(false);
+    };
     Ok(run.driver.state(&machine::spec(run.ctx, profile)?)? == MachineState::Running)
 }

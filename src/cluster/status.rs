@@ -96,19 +96,37 @@ pub fn status(ctx: &Context, name: &str) -> Result<Status> {
         _ => KubeconfigState::Misconfigured,
     };
     let event = events::read(&ctx.layout.profile(name));
-    Ok(Status { name: name.to_owned(), host, kubelet, apiserver, kubeconfig, event, profile })
+    Ok(Status {
+        name: name.to_owned(),
+        host,
+        kubelet,
+        apiserver,
+        kubeconfig,
+        event,
+        profile,
+    })
 }
 
 /// The API of a profile's cluster.
 pub(super) fn api(ctx: &Context, profile: &Profile) -> Result<Api> {
     let pki = ctx.layout.profile(&profile.spec.name).pki();
-    Api::new(profile.api(), &pki.join("ca.crt"), &pki.join("admin.crt"), &pki.join("admin.key"))
+    Api::new(
+        profile.api(),
+        &pki.join("ca.crt"),
+        &pki.join("admin.crt"),
+        &pki.join("admin.key"),
+    )
 }
 
 /// The apiserver's and the kubelet's state, both from the API.
 fn components(ctx: &Context, profile: &Profile) -> (ComponentState, ComponentState) {
-    let Ok(api) = api(ctx, profile) else { return (ComponentState::Stopped, ComponentState::Stopped) };
-    let lease = format!("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{}", profile.spec.name);
+    let Ok(api) = api(ctx, profile) else {
+        return (ComponentState::Stopped, ComponentState::Stopped);
+    };
+    let lease = format!(
+        "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{}",
+        profile.spec.name
+    );
     // One answer tells both: whoever serves a lease from etcd is a working apiserver.
     match api.get_within(&lease, API_DEADLINE) {
         Ok(lease) if is_fresh(&lease, OffsetDateTime::now_utc()) => {
@@ -125,7 +143,9 @@ fn components(ctx: &Context, profile: &Profile) -> (ComponentState, ComponentSta
 
 /// Whether a node's lease has not run out.
 fn is_fresh(lease: &Value, now: OffsetDateTime) -> bool {
-    let renewed = lease["spec"]["renewTime"].as_str().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
+    let renewed = lease["spec"]["renewTime"]
+        .as_str()
+        .and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
     let seconds = lease["spec"]["leaseDurationSeconds"].as_i64().unwrap_or(40);
     renewed.is_some_and(|renewed| now - renewed < time::Duration::seconds(seconds))
 }
@@ -134,8 +154,13 @@ fn is_fresh(lease: &Value, now: OffsetDateTime) -> bool {
 pub(super) fn node_is_ready(api: &Api, name: &str) -> bool {
     let node = api.get_within(&format!("/api/v1/nodes/{name}"), API_DEADLINE);
     node.is_ok_and(|node| {
-        let conditions = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+        let conditions = node["status"]["conditions"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        conditions
+            .iter()
+            .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
     })
 }
 
@@ -145,8 +170,7 @@ mod tests {
 
     #[test]
     fn a_lease_is_fresh_until_it_runs_out() {
-        let lease =
-            serde_json::json!({"spec": {"renewTime": "2026-01-01T00:00:00.000000Z", "leaseDurationSeconds": 40}});
+        let lease = serde_json::json!({"spec": {"renewTime": "2026-01-01T00:00:00.000000Z", "leaseDurationSeconds": 40}});
         let at = |text| OffsetDateTime::parse(text, &Rfc3339).unwrap();
         assert!(is_fresh(&lease, at("2026-01-01T00:00:39Z")));
         assert!(!is_fresh(&lease, at("2026-01-01T00:00:40Z")));

@@ -19,8 +19,13 @@ const LOCK_DEADLINE: Duration = Duration::from_secs(300);
 pub fn stop(ctx: &Context, name: &str, deadline: Duration) -> Result<bool> {
     let files = ctx.layout.profile(name);
     let profile = profile::load(&ctx.layout, name)?;
-    let lock =
-        Lock::acquire(&files.lock, &format!("profile {name}"), LOCK_DEADLINE, &ctx.cancel, &*ctx.reporter)?;
+    let lock = Lock::acquire(
+        &files.lock,
+        &format!("profile {name}"),
+        LOCK_DEADLINE,
+        &ctx.cancel,
+        &*ctx.reporter,
+    )?;
     let driver = drivers::open_driver(&profile.spec.driver, &ctx.layout, &ctx.drivers)?;
     let spec = machine::spec(ctx, &profile)?;
     let running = matches!(driver.state(&spec)?, MachineState::Running | MachineState::Paused);

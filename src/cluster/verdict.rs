@@ -20,31 +20,43 @@ struct State {
 
 /// What a finished start depends on: anything else here, and its steps run again.
 fn inputs(profile: &Profile) -> Result<String> {
-    let text = toml::to_string(profile)
-        .map_err(|error| Error::new(crate::error::Kind::Internal, "cannot describe the profile").because(error))?;
-    Ok(hash::bytes(format!("{}\n{text}", env!("CARGO_PKG_VERSION")).as_bytes()))
+    let text = toml::to_string(profile).map_err(|error| {
+        Error::new(crate::error::Kind::Internal, "cannot describe the profile").because(error)
+    })?;
+    Ok(hash::bytes(
+        format!("{}\n{text}", env!("CARGO_PKG_VERSION")).as_bytes(),
+    ))
 }
 
 /// Whether a start finished since the machine runs, and the node is Ready right now.
 pub(super) fn is_settled(run: &Run<'_>) -> Result<bool> {
     let profile = run.profile()?;
-    let Ok(text) = fs::read_to_string(run.files.state_toml()) else { return Ok(false) };
-    let Ok(state) = toml::from_str::<State>(&text) else { return Ok(false) };
+    let Ok(text) = fs::read_to_string(run.files.state_toml()) else {
+        return Ok(false);
+    };
+    let Ok(state) = toml::from_str::<State>(&text) else {
+        return Ok(false);
+    };
     Ok(state.settled == inputs(profile)? && status::node_is_ready(run.api()?, &profile.spec.name))
 }
 
 /// Notes that a start has finished.
 pub(super) fn settle(run: &Run<'_>) -> Result<()> {
-    let state = State { settled: inputs(run.profile()?)? };
-    let text = toml::to_string(&state)
-        .map_err(|error| Error::new(crate::error::Kind::Internal, "cannot describe the state").because(error))?;
+    let state = State {
+        settled: inputs(run.profile()?)?,
+    };
+    let text = toml::to_string(&state).map_err(|error| {
+        Error::new(crate::error::Kind::Internal, "cannot describe the state").because(error)
+    })?;
     atomic::write(&run.files.state_toml(), 0o600, text.as_bytes())
 }
 
 /// Forgets it, before a machine is started.
 pub(super) fn forget(files: &ProfileLayout) -> Result<()> {
     match fs::remove_file(files.state_toml()) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&files.state_toml())(error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io(&files.state_toml())(error))
+        }
         _ => Ok(()),
     }
 }

@@ -10,46 +10,72 @@ use crate::support::{PROFILE, World, eventually, text};
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// `start` on a machine that has the bundle and nothing else.
-pub fn first_cluster(world: &World) {
-    let output = world.sampan(&["start", "-p", PROFILE, "--driver", "qemu", "--wait=all"]).output().unwrap();
+pub(crate) fn first_cluster(world: &World) {
+    let output = world
+        .sampan(&["start", "-p", PROFILE, "--driver", "qemu", "--wait=all"])
+        .output()
+        .unwrap();
     println!("{}", crate::support::shown(&output));
     assert!(output.status.success());
     assert_eq!(world.kubectl(&["config", "current-context"]), PROFILE);
     assert!(world.kubectl(&["cluster-info"]).contains("is running at"));
     let ready = "jsonpath={.items[*].status.conditions[?(@.type=='Ready')].status}";
     assert_eq!(world.kubectl(&["get", "nodes", "-o", ready]), "True");
-    assert_eq!(world.kubectl(&["get", "nodes", "-o", "jsonpath={.items[*].metadata.name}"]), PROFILE);
+    assert_eq!(
+        world.kubectl(&["get", "nodes", "-o", "jsonpath={.items[*].metadata.name}"]),
+        PROFILE
+    );
     let kubeconfig = std::fs::read_to_string(world.kubeconfig()).unwrap();
-    assert!(kubeconfig.contains("elsewhere.example") && kubeconfig.contains("x-own-field"), "{kubeconfig}");
+    assert!(
+        kubeconfig.contains("elsewhere.example") && kubeconfig.contains("x-own-field"),
+        "{kubeconfig}"
+    );
 }
 
 /// Every pod came up at its first try: nothing was started before what it needs.
-pub fn nothing_restarted_on_the_way(world: &World) {
+pub(crate) fn nothing_restarted_on_the_way(world: &World) {
     let pods: Value = serde_json::from_str(&world.kubectl(&["get", "pods", "-A", "-o", "json"])).unwrap();
     let pods = pods["items"].as_array().unwrap();
-    assert!(pods.len() >= 7, "control plane, proxy, DNS and storage: {}", pods.len());
+    assert!(
+        pods.len() >= 7,
+        "control plane, proxy, DNS and storage: {}",
+        pods.len()
+    );
     for pod in pods {
         for container in pod["status"]["containerStatuses"].as_array().unwrap() {
-            assert_eq!(container["restartCount"], 0, "{} restarted", pod["metadata"]["name"]);
+            assert_eq!(
+                container["restartCount"], 0,
+                "{} restarted",
+                pod["metadata"]["name"]
+            );
         }
     }
 }
 
 /// `start` again, also in minikube's old spelling, says that it runs.
-pub fn second_start_changes_nothing(world: &World) {
+pub(crate) fn second_start_changes_nothing(world: &World) {
     let qemu = world.qemu(PROFILE).expect("QEMU runs");
-    let output = world.sampan(&["start", "-p", PROFILE, "--vm-driver", "qemu"]).output().unwrap();
+    let output = world
+        .sampan(&["start", "-p", PROFILE, "--vm-driver", "qemu"])
+        .output()
+        .unwrap();
     let said = text(&output.stdout) + &text(&output.stderr);
-    assert!(output.status.success() && said.contains("already running"), "{said}");
+    assert!(
+        output.status.success() && said.contains("already running"),
+        "{said}"
+    );
     assert_eq!(world.qemu(PROFILE), Some(qemu));
 }
 
 /// Cluster DNS, pod networking and storage, as an application uses them.
-pub fn a_pod_resolves_services_and_a_claim_binds(world: &World) {
+pub(crate) fn a_pod_resolves_services_and_a_claim_binds(world: &World) {
     world.apply(include_str!("files/app.yaml"));
     world.kubectl(&["create", "configmap", "written", "--from-literal=key=value"]);
     eventually("the pod runs", PATIENCE, || {
-        match world.kubectl(&["get", "pod", "app", "-o", "jsonpath={.status.phase}"]).as_str() {
+        match world
+            .kubectl(&["get", "pod", "app", "-o", "jsonpath={.status.phase}"])
+            .as_str()
+        {
             "Running" => Ok(()),
             phase => Err(phase.to_owned() + "\n" + &world.kubectl(&["describe", "pod", "app"])),
         }
@@ -58,5 +84,8 @@ pub fn a_pod_resolves_services_and_a_claim_binds(world: &World) {
     let answer = world.kubectl(&["exec", "app", "--", "nslookup", name]);
     assert!(answer.contains("10.96.0.1"), "{answer}");
     world.kubectl(&["exec", "app", "--", "sh", "-c", "echo kept > /data/file && sync"]);
-    assert_eq!(world.kubectl(&["get", "pvc", "data", "-o", "jsonpath={.status.phase}"]), "Bound");
+    assert_eq!(
+        world.kubectl(&["get", "pvc", "data", "-o", "jsonpath={.status.phase}"]),
+        "Bound"
+    );
 }

@@ -3,6 +3,14 @@
 //! One cluster boots cold; the stories run on it one after the other, in the order below, each a test of its own. Run with
 //! `./dev test vm`; `cargo test --test vm -- NAME` runs the cold start and the stories whose names match.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test fails by panicking and says what it saw"
+)]
+
 mod cluster;
 mod life;
 mod reach;
@@ -20,14 +28,38 @@ type Story = (&'static str, fn(&World));
 /// In this order: later ones build on what earlier ones left in the cluster.
 const STORIES: &[Story] = &[
     ("first_cluster", cluster::first_cluster),
-    ("nothing_restarted_on_the_way", cluster::nothing_restarted_on_the_way),
-    ("second_start_changes_nothing", cluster::second_start_changes_nothing),
-    ("status_and_profile_list_tell_the_state", reach::status_and_profile_list_tell_the_state),
-    ("ssh_cp_logs_ip_and_kubectl_reach_the_node", reach::ssh_cp_logs_ip_and_kubectl_reach_the_node),
-    ("a_pod_resolves_services_and_a_claim_binds", cluster::a_pod_resolves_services_and_a_claim_binds),
-    ("stop_and_start_keep_everything", life::stop_and_start_keep_everything),
-    ("a_killed_machine_is_noticed_and_recovers", life::a_killed_machine_is_noticed_and_recovers),
-    ("an_interrupted_start_goes_on_beside_another_profile", life::an_interrupted_start_goes_on),
+    (
+        "nothing_restarted_on_the_way",
+        cluster::nothing_restarted_on_the_way,
+    ),
+    (
+        "second_start_changes_nothing",
+        cluster::second_start_changes_nothing,
+    ),
+    (
+        "status_and_profile_list_tell_the_state",
+        reach::status_and_profile_list_tell_the_state,
+    ),
+    (
+        "ssh_cp_logs_ip_and_kubectl_reach_the_node",
+        reach::ssh_cp_logs_ip_and_kubectl_reach_the_node,
+    ),
+    (
+        "a_pod_resolves_services_and_a_claim_binds",
+        cluster::a_pod_resolves_services_and_a_claim_binds,
+    ),
+    (
+        "stop_and_start_keep_everything",
+        life::stop_and_start_keep_everything,
+    ),
+    (
+        "a_killed_machine_is_noticed_and_recovers",
+        life::a_killed_machine_is_noticed_and_recovers,
+    ),
+    (
+        "an_interrupted_start_goes_on_beside_another_profile",
+        life::an_interrupted_start_goes_on,
+    ),
     ("two_profiles_side_by_side", life::two_profiles_side_by_side),
     ("delete_leaves_nothing", life::delete_leaves_nothing),
 ];

@@ -4,11 +4,17 @@ use serde_json::Value;
 
 use crate::support::{PROFILE, World, text};
 
-pub fn status_and_profile_list_tell_the_state(world: &World) {
+pub(crate) fn status_and_profile_list_tell_the_state(world: &World) {
     let output = world.sampan(&["status", "-p", PROFILE]).output().unwrap();
     let said = text(&output.stdout);
     assert!(output.status.success(), "{said}");
-    for line in ["type: Control Plane", "host: Running", "kubelet: Running", "apiserver: Running", "kubeconfig: Configured"] {
+    for line in [
+        "type: Control Plane",
+        "host: Running",
+        "kubelet: Running",
+        "apiserver: Running",
+        "kubeconfig: Configured",
+    ] {
         assert!(said.lines().any(|said| said == line), "no \"{line}\" in:\n{said}");
     }
     assert_eq!(world.status(PROFILE)["APIServer"], "Running");
@@ -17,14 +23,20 @@ pub fn status_and_profile_list_tell_the_state(world: &World) {
     assert_eq!(list["valid"][0]["Status"], "OK");
 }
 
-pub fn ssh_cp_logs_ip_and_kubectl_reach_the_node(world: &World) {
+pub(crate) fn ssh_cp_logs_ip_and_kubectl_reach_the_node(world: &World) {
     assert_eq!(world.ok(&["ssh", "-p", PROFILE, "--", "hostname"]), PROFILE);
-    let output = world.sampan(&["ssh", "-p", PROFILE, "--", "exit 7"]).output().unwrap();
+    let output = world
+        .sampan(&["ssh", "-p", PROFILE, "--", "exit 7"])
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(7));
     let file = world.home().join("sent");
     std::fs::write(&file, "a file").unwrap();
     world.ok(&["cp", "-p", PROFILE, file.to_str().unwrap(), "/tmp/sent"]);
-    assert_eq!(world.ok(&["ssh", "-p", PROFILE, "--", "cat", "/tmp/sent"]), "a file");
+    assert_eq!(
+        world.ok(&["ssh", "-p", PROFILE, "--", "cat", "/tmp/sent"]),
+        "a file"
+    );
     let logs = world.ok(&["logs", "-p", PROFILE, "-n", "20"]);
     assert!(logs.contains("kubelet"), "{logs}");
     let ip = world.ok(&["ip", "-p", PROFILE]);

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// The profile that most stories use.
-pub const PROFILE: &str = "first";
+pub(crate) const PROFILE: &str = "first";
 
 /// A kubeconfig with somebody else's content, which must survive everything.
 const FOREIGN: &str = "apiVersion: v1
@@ -30,22 +30,28 @@ x-own-field: kept
 ";
 
 /// What the stories share.
-pub struct World {
+pub(crate) struct World {
     home: TempDir,
     /// A story failed that the others stand on.
     broken: AtomicBool,
 }
 
 impl World {
-    pub fn new() -> Self {
-        let home = tempfile::Builder::new().prefix("sampan-vm-").tempdir().expect("a temporary directory");
-        let world = Self { home, broken: AtomicBool::new(false) };
+    pub(crate) fn new() -> Self {
+        let home = tempfile::Builder::new()
+            .prefix("sampan-vm-")
+            .tempdir()
+            .expect("a temporary directory");
+        let world = Self {
+            home,
+            broken: AtomicBool::new(false),
+        };
         fs::write(world.kubeconfig(), FOREIGN).expect("a kubeconfig");
         world
     }
 
     /// Runs a story; after one has failed the rest would only tell the same.
-    pub fn tell(&self, story: fn(&Self)) -> Result<(), String> {
+    pub(crate) fn tell(&self, story: fn(&Self)) -> Result<(), String> {
         if self.broken.load(Ordering::Relaxed) {
             return Err("an earlier story failed".to_owned());
         }
@@ -60,60 +66,83 @@ impl World {
         })
     }
 
-    pub fn home(&self) -> PathBuf {
+    pub(crate) fn home(&self) -> PathBuf {
         self.home.path().join("home")
     }
 
-    pub fn kubeconfig(&self) -> PathBuf {
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.home.path().join("kubeconfig")
     }
 
     /// `sampan ARGS` in this home; the bundle comes from the user's own cache.
-    pub fn sampan(&self, args: &[&str]) -> Command {
+    pub(crate) fn sampan(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sampan"));
-        command.args(args).env("SAMPAN_HOME", self.home()).env("KUBECONFIG", self.kubeconfig());
-        command.env("SAMPAN_CACHE", shared_cache()).env_remove("SAMPAN_PROFILE").stdin(Stdio::null());
+        command
+            .args(args)
+            .env("SAMPAN_HOME", self.home())
+            .env("KUBECONFIG", self.kubeconfig());
+        command
+            .env("SAMPAN_CACHE", shared_cache())
+            .env_remove("SAMPAN_PROFILE")
+            .stdin(Stdio::null());
         command
     }
 
     /// Runs `sampan ARGS`, which must succeed, and returns its standard output.
-    pub fn ok(&self, args: &[&str]) -> String {
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
         let output = self.sampan(args).output().expect("sampan runs");
-        assert!(output.status.success(), "sampan {}: {}", args.join(" "), shown(&output));
+        assert!(
+            output.status.success(),
+            "sampan {}: {}",
+            args.join(" "),
+            shown(&output)
+        );
         text(&output.stdout)
     }
 
     /// Runs the user's own `kubectl ARGS`, which must succeed, and returns its standard output.
-    pub fn kubectl(&self, args: &[&str]) -> String {
+    pub(crate) fn kubectl(&self, args: &[&str]) -> String {
         let output = self.kubectl_with(args, "");
-        assert!(output.status.success(), "kubectl {}: {}", args.join(" "), shown(&output));
+        assert!(
+            output.status.success(),
+            "kubectl {}: {}",
+            args.join(" "),
+            shown(&output)
+        );
         text(&output.stdout)
     }
 
     /// Runs the user's own `kubectl ARGS` with something on standard input.
-    pub fn kubectl_with(&self, args: &[&str], input: &str) -> Output {
+    pub(crate) fn kubectl_with(&self, args: &[&str], input: &str) -> Output {
         let mut command = Command::new("kubectl");
         command.args(args).env("KUBECONFIG", self.kubeconfig());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().expect("kubectl is installed");
-        std::io::Write::write_all(&mut child.stdin.take().expect("a pipe"), input.as_bytes()).expect("kubectl reads");
+        std::io::Write::write_all(&mut child.stdin.take().expect("a pipe"), input.as_bytes())
+            .expect("kubectl reads");
         child.wait_with_output().expect("kubectl ends")
     }
 
     /// `kubectl apply -f -`, which must succeed.
-    pub fn apply(&self, manifest: &str) {
+    pub(crate) fn apply(&self, manifest: &str) {
         let output = self.kubectl_with(&["apply", "-f", "-"], manifest);
         assert!(output.status.success(), "kubectl apply: {}", shown(&output));
     }
 
     /// What `status -o json` says of a profile, whatever its exit status.
-    pub fn status(&self, profile: &str) -> Value {
-        let output = self.sampan(&["status", "-p", profile, "-o", "json"]).output().expect("sampan runs");
+    pub(crate) fn status(&self, profile: &str) -> Value {
+        let output = self
+            .sampan(&["status", "-p", profile, "-o", "json"])
+            .output()
+            .expect("sampan runs");
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("status: {}", shown(&output)))
     }
 
     /// Process id of a profile's QEMU: the one whose working directory is the machine's.
-    pub fn qemu(&self, profile: &str) -> Option<i32> {
+    pub(crate) fn qemu(&self, profile: &str) -> Option<i32> {
         let dir = self.home().join("data/profiles").join(profile).join("machine");
         let dir = dir.canonicalize().ok()?;
         let processes = fs::read_dir("/proc").expect("a Linux host").flatten();
@@ -122,19 +151,23 @@ impl World {
     }
 
     /// Nothing of the stories outlives them.
-    pub fn clean_up(&self) {
+    pub(crate) fn clean_up(&self) {
         let _ = self.sampan(&["delete", "--all"]).output();
     }
 }
 
 /// Sends a signal to a process of ours.
-pub fn signal(pid: i32, signal: rustix::process::Signal) {
+pub(crate) fn signal(pid: i32, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(pid).expect("a process id");
     rustix::process::kill_process(pid, signal).expect("the process is there");
 }
 
 /// Waits until something holds; fails with its last answer when the deadline passes.
-pub fn eventually<T>(what: &str, deadline: Duration, mut probe: impl FnMut() -> Result<T, String>) -> T {
+pub(crate) fn eventually<T>(
+    what: &str,
+    deadline: Duration,
+    mut probe: impl FnMut() -> Result<T, String>,
+) -> T {
     let end = Instant::now() + deadline;
     loop {
         match probe() {
@@ -146,7 +179,7 @@ pub fn eventually<T>(what: &str, deadline: Duration, mut probe: impl FnMut() -> 
 }
 
 /// A child that is ended when the story is, however it ends.
-pub struct Guard(pub Child);
+pub(crate) struct Guard(pub(crate) Child);
 
 impl Drop for Guard {
     fn drop(&mut self) {
@@ -155,12 +188,17 @@ impl Drop for Guard {
     }
 }
 
-pub fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim().to_owned()
 }
 
-pub fn shown(output: &Output) -> String {
-    format!("{}\n{}\n{}", output.status, text(&output.stdout), text(&output.stderr))
+pub(crate) fn shown(output: &Output) -> String {
+    format!(
+        "{}\n{}\n{}",
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr)
+    )
 }
 
 /// The user's own cache, where `./dev` puts the bundle.
@@ -168,5 +206,8 @@ fn shared_cache() -> PathBuf {
     if let Some(cache) = std::env::var_os("SAMPAN_CACHE") {
         return cache.into();
     }
-    directories::ProjectDirs::from("", "", "sampan").expect("a home directory").cache_dir().to_owned()
+    directories::ProjectDirs::from("", "", "sampan")
+        .expect("a home directory")
+        .cache_dir()
+        .to_owned()
 }

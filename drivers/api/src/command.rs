@@ -188,10 +188,17 @@ impl CommandError {
 /// The last lines of what a command printed, standard error first: enough to see what went wrong.
 fn tail(output: &Output) -> String {
     const LINES: usize = 12;
-    let bytes = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
+    let bytes = if output.stderr.is_empty() {
+        &output.stdout
+    } else {
+        &output.stderr
+    };
     let text = String::from_utf8_lossy(bytes);
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(LINES)..].iter().map(|line| format!("\n    {line}")).collect()
+    lines[lines.len().saturating_sub(LINES)..]
+        .iter()
+        .map(|line| format!("\n    {line}"))
+        .collect()
 }
 
 /// The one interface that runs commands, on the host or in a guest.
@@ -261,8 +268,13 @@ mod tests {
 
     #[test]
     fn a_command_shows_as_one_would_paste_it() {
-        let command = Command::new("qemu-img").args(["create", "-f", "qcow2", "my disk.qcow2"]).env("LC_ALL", "C");
-        assert_eq!(command.to_string(), "LC_ALL=C qemu-img create -f qcow2 'my disk.qcow2'");
+        let command = Command::new("qemu-img")
+            .args(["create", "-f", "qcow2", "my disk.qcow2"])
+            .env("LC_ALL", "C");
+        assert_eq!(
+            command.to_string(),
+            "LC_ALL=C qemu-img create -f qcow2 'my disk.qcow2'"
+        );
         assert_eq!(command.secret().to_string(), "qemu-img …");
     }
 
@@ -272,8 +284,14 @@ mod tests {
             command: "false".into(),
             place: "the host".into(),
             failure: Failure::Status(1),
-            output: Output { stdout: b"out".to_vec(), stderr: b"first\n\nsecond\n".to_vec() },
+            output: Output {
+                stdout: b"out".to_vec(),
+                stderr: b"first\n\nsecond\n".to_vec(),
+            },
         };
-        assert_eq!(error.to_string(), "`false` failed on the host: exit status 1\n    first\n    second");
+        assert_eq!(
+            error.to_string(),
+            "`false` failed on the host: exit status 1\n    first\n    second"
+        );
     }
 }

@@ -129,7 +129,10 @@ pub struct Endpoint {
 impl Endpoint {
     /// Where a guest's port is reached from the host.
     pub fn reach(&self, guest_port: u16) -> Option<SocketAddr> {
-        self.forwards.iter().find(|forward| forward.guest_port == guest_port).map(|forward| forward.host)
+        self.forwards
+            .iter()
+            .find(|forward| forward.guest_port == guest_port)
+            .map(|forward| forward.host)
     }
 }
 

@@ -26,7 +26,9 @@ impl Host {
     /// The described command as a process that was not started yet, with no standard streams chosen.
     pub fn process(command: &Command) -> Process {
         let mut process = Process::new(&command.program);
-        process.args(&command.args).envs(command.env.iter().map(|(key, value)| (key, value)));
+        process
+            .args(&command.args)
+            .envs(command.env.iter().map(|(key, value)| (key, value)));
         process
     }
 }
@@ -47,9 +49,16 @@ impl Runner for Host {
 }
 
 fn run(command: &Command, on_output: &mut dyn FnMut(Stream, &[u8])) -> Result<(), Failure> {
-    let stdin = if command.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
-    let spawned =
-        Host::process(command).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let stdin = if command.stdin.is_some() {
+        Stdio::piped()
+    } else {
+        Stdio::null()
+    };
+    let spawned = Host::process(command)
+        .stdin(stdin)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
     let mut child = match spawned {
         Ok(child) => child,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Failure::NotFound),
@@ -125,8 +134,13 @@ mod tests {
 
     #[test]
     fn output_input_and_status_come_through() {
-        let output = Host.run(&Command::shell("cat; echo err >&2").stdin("in")).unwrap();
-        assert_eq!((output.text().as_str(), output.stderr.as_slice()), ("in", &b"err\n"[..]));
+        let output = Host
+            .run(&Command::shell("cat; echo err >&2").stdin("in"))
+            .unwrap();
+        assert_eq!(
+            (output.text().as_str(), output.stderr.as_slice()),
+            ("in", &b"err\n"[..])
+        );
         let error = Host.run(&Command::shell("echo why >&2; exit 7")).unwrap_err();
         assert_eq!(error.status(), Some(7));
         assert!(error.to_string().ends_with("exit status 7\n    why"), "{error}");
@@ -136,7 +150,9 @@ mod tests {
     fn a_missing_program_and_a_deadline_are_told_apart() {
         let missing = Host.run(&Command::new("sampan-no-such-program")).unwrap_err();
         assert!(matches!(missing.failure, Failure::NotFound), "{missing}");
-        let slow = Command::new("sleep").arg("30").deadline(Duration::from_millis(50));
+        let slow = Command::new("sleep")
+            .arg("30")
+            .deadline(Duration::from_millis(50));
         let late = Host.run(&slow).unwrap_err();
         assert!(matches!(late.failure, Failure::Deadline(_)), "{late}");
     }

@@ -17,7 +17,9 @@ impl Step for Bundle {
         let layout = &run.ctx.layout;
         run.bundle = match &run.profile {
             // The machine's disk is a layer over this very bundle; a newer one does not fit under it.
-            Some(profile) => bundle::find(layout, &profile.bundle)?,
+            Some(profile) => {
+                bundle::find(layout, &profile.bundle)?.filter(|bundle| bundle.base_sum() == profile.base)
+            }
             None => bundle::find(layout, &bundle::current_key()?)?,
         };
         Ok(run.bundle.is_some() || is_running(run)?)
@@ -27,15 +29,20 @@ impl Step for Bundle {
         let ctx = run.ctx;
         let bundle = bundle::ensure(&ctx.layout, &*ctx.reporter, &ctx.cancel)?;
         if let Some(profile) = &run.profile
-            && profile.bundle != bundle.key
+            && (&profile.bundle, &profile.base) != (&bundle.key, &bundle.base_sum())
         {
             let name = &profile.spec.name;
             return Err(Error::new(
                 Kind::Bundle,
-                format!("the bundle {} that profile \"{name}\" was made from is gone", profile.bundle),
+                format!(
+                    "the bundle {} that profile \"{name}\" was made from is gone",
+                    profile.bundle
+                ),
             )
-            .hint("put it back with the sampan that built it (`sampan bundle build`)")
-            .hint(format!("or begin anew: `sampan delete -p {name}`, then `sampan start -p {name}`")));
+            .hint("put its directory back from a backup, if there is one")
+            .hint(format!(
+                "or begin anew: `sampan delete -p {name}`, then `sampan start -p {name}`"
+            )));
         }
         run.bundle = Some(bundle);
         // Opened again: with a kernel to try, the driver can tell which accelerator works.

@@ -11,7 +11,10 @@ use crate::provision::{self, Node};
 const GUEST_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 2, 15));
 
 /// One step of the provisioner, under the name that scripts know.
-pub(in crate::cluster) struct Guest(pub(in crate::cluster) &'static str, pub(in crate::cluster) provision::Step);
+pub(in crate::cluster) struct Guest(
+    pub(in crate::cluster) &'static str,
+    pub(in crate::cluster) provision::Step,
+);
 
 impl Step for Guest {
     fn names(&self) -> (&'static str, &'static str) {
@@ -38,10 +41,16 @@ pub(super) fn with_node<T>(run: &Run<'_>, call: impl FnOnce(&Node<'_>) -> Result
         key: profile.bundle.clone(),
         images: images
             .iter()
-            .map(|image| provision::ImageRef { name: image.name.clone(), tag: image.tag.clone() })
+            .map(|image| provision::ImageRef {
+                name: image.name.clone(),
+                tag: image.tag.clone(),
+            })
             .collect(),
     };
-    let pki = provision::Pki { ca_cert: run.files.pki().join("ca.crt"), ca_key: run.files.pki().join("ca.key") };
+    let pki = provision::Pki {
+        ca_cert: run.files.pki().join("ca.crt"),
+        ca_key: run.files.pki().join("ca.key"),
+    };
     call(&Node {
         runner: run.guest()?,
         api: run.api()?,

@@ -53,13 +53,15 @@ impl Step for Profile {
 }
 
 /// Chooses where the host reaches a new cluster. Saved before the lock is let go, so that no two profiles choose the same.
-fn place(
-    ctx: &Context,
-    run: &Run<'_>,
-    spec: crate::settings::ClusterSpec,
-) -> Result<profile::Profile> {
+fn place(ctx: &Context, run: &Run<'_>, spec: crate::settings::ClusterSpec) -> Result<profile::Profile> {
     let path = ctx.layout.addresses_lock();
-    let lock = Lock::acquire(&path, "the choice of an address", LOCK_DEADLINE, &ctx.cancel, &*ctx.reporter)?;
+    let lock = Lock::acquire(
+        &path,
+        "the choice of an address",
+        LOCK_DEADLINE,
+        &ctx.cancel,
+        &*ctx.reporter,
+    )?;
     let used: Vec<Ipv4Addr> = profile::list(&ctx.layout)?
         .iter()
         .filter_map(|name| profile::load(&ctx.layout, name).ok())
@@ -69,9 +71,13 @@ fn place(
         })
         .collect();
     let chosen = network::choose(&used, &[API_PORT, SSH_PORT], run.driver.features().loopback_range)?;
-    let bundle = run.bundle()?.key.clone();
-    let profile =
-        profile::Profile::new(spec, bundle, chosen.address.into(), chosen.port(API_PORT)?, chosen.port(SSH_PORT)?);
+    let profile = profile::Profile::new(
+        spec,
+        run.bundle()?,
+        chosen.address.into(),
+        chosen.port(API_PORT)?,
+        chosen.port(SSH_PORT)?,
+    );
     profile.save(&ctx.layout)?;
     drop(lock);
     Ok(profile)
@@ -84,12 +90,21 @@ fn write_seed(files: &ProfileLayout, name: &str) -> Result<()> {
     seed::write(
         &files.seed(),
         &[
-            ("meta-data", format!("instance-id: {name}\nlocal-hostname: {name}\n").into_bytes()),
+            (
+                "meta-data",
+                format!("instance-id: {name}\nlocal-hostname: {name}\n").into_bytes(),
+            ),
             ("user-data", b"#cloud-config\n{}\n".to_vec()),
             ("sampan/hostname", format!("{name}\n").into_bytes()),
-            ("sampan/authorized_keys", read(files.ssh_key().with_extension("pub"))?),
+            (
+                "sampan/authorized_keys",
+                read(files.ssh_key().with_extension("pub"))?,
+            ),
             ("sampan/ssh_host_ed25519_key", read(host_key.clone())?),
-            ("sampan/ssh_host_ed25519_key.pub", read(host_key.with_extension("pub"))?),
+            (
+                "sampan/ssh_host_ed25519_key.pub",
+                read(host_key.with_extension("pub"))?,
+            ),
         ],
     )
 }

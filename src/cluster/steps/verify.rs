@@ -19,7 +19,9 @@ impl Step for Verify {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<()> {
-        with_node(run, |node| readiness::wait(node, &run.request.wait, run.request.wait_timeout))?;
+        with_node(run, |node| {
+            readiness::wait(node, &run.request.wait, run.request.wait_timeout)
+        })?;
         verdict::settle(run)
     }
 
