@@ -109,6 +109,7 @@ fn digest(node: &Node<'_>) -> Result<String> {
 
 fn entries(node: &Node<'_>) -> Result<Vec<Entry>> {
     let file = |path, mode, name| Ok::<_, Error>(Entry::File(path, mode, render::file(name)?.to_owned()));
+    let services = serde_json::json!({ "services": node.spec.service_cidr });
     Ok(vec![
         Entry::Dir("/etc/kubernetes/sampan", 0o700),
         Entry::File(CONFIG, 0o600, kubeadm::configuration(node)?),
@@ -131,6 +132,16 @@ fn entries(node: &Node<'_>) -> Result<Vec<Entry>> {
             "/etc/kubernetes/sampan/patches/kube-scheduler0+strategic.yaml",
             0o600,
             "control-plane/patches/kube-scheduler.yaml",
+        )?,
+        Entry::File(
+            "/etc/sampan/guard.nft",
+            0o644,
+            render::render("kubelet/guard.nft", services)?,
+        ),
+        file(
+            "/etc/systemd/system/sampan-guard.service",
+            0o644,
+            "kubelet/sampan-guard.service",
         )?,
         file("/usr/local/lib/sampan/hold", 0o755, "kubelet/hold")?,
         file(RELEASE, 0o755, "kubelet/release")?,

@@ -31,6 +31,8 @@ fn objects(node: &Node<'_>) -> Result<Vec<Value>> {
         "domain": node.spec.dns_domain,
         "address": dns_address(&node.spec.service_cidr)?.to_string(),
         "image": node.parts.image("coredns")?,
+        "api_address": node.address,
+        "api_port": API_PORT,
     });
     let mut objects = Vec::new();
     for (name, context) in [

@@ -58,6 +58,13 @@ const CHECKS: &[Check] = &[
         fatal: true,
     },
     Check {
+        what: "kubelet's answers",
+        asked_by: &[Kubelet, Extra],
+        probe: kubelet_answers,
+        hint: "without them there are no logs and no exec: see `sampan ssh -- journalctl -u kubelet`",
+        fatal: true,
+    },
+    Check {
         what: "the default service account",
         asked_by: &[DefaultServiceAccount],
         probe: default_service_account,
@@ -175,6 +182,20 @@ fn kubelet(node: &Node<'_>) -> Result<State> {
 fn api_server(node: &Node<'_>) -> Result<State> {
     let ok = node.api.is_ok("/readyz", Duration::from_secs(10));
     Ok(unless(ok, || "/readyz does not say ok".into()))
+}
+
+/// Asked through the apiserver, as `kubectl logs` and `exec` do.
+fn kubelet_answers(node: &Node<'_>) -> Result<State> {
+    let answer = node
+        .api
+        .text(&format!("/api/v1/nodes/{}/proxy/healthz", node.spec.name));
+    Ok(match answer {
+        Ok(text) => unless(text.trim() == "ok", || text),
+        Err(error) if error.kind() == Kind::NotFound => {
+            State::NotYet("the node is not registered yet".into())
+        }
+        Err(error) => return Err(error),
+    })
 }
 
 fn default_service_account(node: &Node<'_>) -> Result<State> {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Node, manifests, render};
+use super::{API_PORT, Node, manifests, render};
 use crate::error::Result;
 
 /// The step's name.
@@ -20,6 +20,8 @@ pub(super) fn apply(node: &Node<'_>) -> Result<()> {
 fn objects(node: &Node<'_>) -> Result<Vec<Value>> {
     let context = json!({
         "image": node.parts.image("local-path-provisioner")?,
+        "api_address": node.address,
+        "api_port": API_PORT,
         "helper": node.parts.image("helper")?,
     });
     let name = "manifests/storage.yaml";

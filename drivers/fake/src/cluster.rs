@@ -43,6 +43,9 @@ impl Cluster {
         let path = request.path.as_str();
         match (request.method.as_str(), path) {
             ("GET", "/readyz" | "/livez" | "/healthz") => Answer::Text(200, "ok".to_owned()),
+            ("GET", _) if path == format!("/api/v1/nodes/{}/proxy/healthz", self.node) => {
+                Answer::Text(200, "ok".to_owned())
+            }
             ("GET", "/version") => Answer::Json(
                 200,
                 json!({ "major": "1", "minor": "36", "gitVersion": "v1.36.3" }),

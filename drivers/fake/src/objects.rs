@@ -48,7 +48,10 @@ pub(crate) fn first(node: &str) -> BTreeMap<String, Value> {
     let mut lease = named("coordination.k8s.io/v1", "Lease", node);
     // Nobody renews it here, so it must not run out.
     lease["spec"] = json!({ "renewTime": "2999-01-01T00:00:00.000000Z", "leaseDurationSeconds": 40 });
-    add(format!("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{node}"), lease);
+    add(
+        format!("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{node}"),
+        lease,
+    );
     let mut object = named("v1", "Node", node);
     object["metadata"]["labels"] = json!({ "kubernetes.io/hostname": node, "kubernetes.io/os": "linux" });
     object["spec"] = json!({});
