@@ -6,6 +6,7 @@ tar=$1
 out=$2
 here=$(cd "$(dirname "$0")" && pwd)
 tree=$out/tree
+export E2FSPROGS_FAKE_TIME="$SOURCE_DATE_EPOCH"
 
 # Fixed names, so that two builds give the same disk.
 disk_id=5a3d9a1e-7c55-4b0e-9d2f-5a3b70a50001
@@ -56,7 +57,7 @@ make_root() {
 
 make_esp() {
 	config=$out/grub.cfg
-	sed "s|@CMDLINE@|$(cat "$out/cmdline")|" "$here/grub.cfg" >"$config"
+	sed "/^#/d; s|@CMDLINE@|$(cat "$out/cmdline")|" "$here/grub.cfg" >"$config"
 	grub-mkstandalone -O x86_64-efi -o "$out/bootx64.efi" --locales= --fonts= --themes= \
 		--install-modules="part_gpt ext2 linux search search_label normal boot" \
 		--modules="part_gpt ext2 linux search search_label" "boot/grub/grub.cfg=$config"
