@@ -19,8 +19,11 @@ use crate::progress::Cancel;
 
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(150);
-/// First wait for the guest's greeting; each further one is half as long again, since a guest that boots may just be slow to greet.
+/// Wait for the guest's greeting. Short: a connection made before the guest's network is up hangs in the user network's back-off for up to
+/// 12 seconds, while a new one would be answered at once.
 const GREETING: Duration = Duration::from_secs(1);
+/// From then on each wait is half as long again: a guest that did not greet by now may just be slow to.
+const IMPATIENT: Duration = Duration::from_secs(20);
 /// Longest wait for the greeting.
 const GREETING_MOST: Duration = Duration::from_secs(10);
 /// For key exchange and login once the guest has greeted; an emulated CPU that is busy booting takes seconds for it.
@@ -69,7 +72,9 @@ pub(super) fn again(target: &Target, deadline: Duration, cancel: &Cancel) -> Res
             return Err(unanswered(target, deadline, &why));
         }
         tracing::trace!(place = target.place, why, "sshd does not answer yet");
-        greeting = (greeting * 3 / 2).min(GREETING_MOST);
+        if begin.elapsed() > IMPATIENT {
+            greeting = (greeting * 3 / 2).min(GREETING_MOST);
+        }
         std::thread::sleep(PAUSE.min(clock.left()));
     }
 }
