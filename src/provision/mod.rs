@@ -9,6 +9,7 @@ mod api;
 mod base;
 mod certs;
 mod control_plane;
+mod extra;
 mod guest;
 mod images;
 mod kubeadm;

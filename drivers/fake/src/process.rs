@@ -1,6 +1,7 @@
 //! The machine's process: started in a session of its own, recognised by its command line, ended with a deadline.
 
 use std::fs::{self, File};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -23,6 +24,8 @@ const KILL_DEADLINE: Duration = Duration::from_secs(10);
 pub(crate) struct Process {
     pid: Pid,
     dir: PathBuf,
+    /// Refers to this very process, on Linux.
+    handle: Option<OwnedFd>,
 }
 
 impl Process {
@@ -32,10 +35,13 @@ impl Process {
             .ok()
             .and_then(|text| text.trim().parse().ok());
         let is_ours = |pid: &i32| Pid::from_raw(*pid).is_some_and(|pid| runs(pid, dir));
-        let pid = noted.filter(is_ours).or_else(|| all_pids().find(is_ours))?;
-        Some(Self {
-            pid: Pid::from_raw(pid)?,
+        let pid = Pid::from_raw(noted.filter(is_ours).or_else(|| all_pids().find(is_ours))?)?;
+        // A handle first, then another look: what was looked at is what the handle refers to.
+        let handle = open_handle(pid);
+        runs(pid, dir).then(|| Self {
+            pid,
             dir: dir.to_owned(),
+            handle,
         })
     }
 
@@ -68,10 +74,10 @@ impl Process {
         }
     }
 
-    /// Gone from the process table, or all but: a process nobody waited for yet holds nothing any more.
+    /// Waits until it has ended, with all its threads and what they held.
     fn ended_within(&self, limit: Duration) -> bool {
         let end = Instant::now() + limit;
-        while !is_gone(self.pid) {
+        while !self.is_gone() {
             if Instant::now() >= end {
                 return false;
             }
@@ -79,6 +85,33 @@ impl Process {
         }
         true
     }
+
+    fn is_gone(&self) -> bool {
+        match &self.handle {
+            Some(handle) => has_ended(handle),
+            None => test_kill_process(self.pid).is_err(),
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn open_handle(pid: Pid) -> Option<OwnedFd> {
+    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open_handle(_: Pid) -> Option<OwnedFd> {
+    None
+}
+
+/// A pidfd becomes readable when its process has ended with all its threads; whether somebody has taken note of it does not matter.
+fn has_ended(handle: &OwnedFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    poll(&mut [PollFd::new(handle, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
 }
 
 /// A process that is being started: killed when this goes out of scope before it was released.
@@ -156,15 +189,6 @@ fn command_line(pid: Pid) -> Option<String> {
         .ok()?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     Some(text.replacen(&format!("{VERB} "), &format!("{VERB}\0"), 1))
-}
-
-fn is_gone(pid: Pid) -> bool {
-    match fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())) {
-        Ok(stat) => stat
-            .rsplit_once(')')
-            .is_some_and(|(_, rest)| rest.trim_start().starts_with(['Z', 'X'])),
-        Err(_) => test_kill_process(pid).is_err(),
-    }
 }
 
 /// All processes, where the system lists them; elsewhere the pidfile alone has to do.
