@@ -106,7 +106,18 @@ mod tests {
                 _ => None,
             })
         };
-        insta::assert_snapshot!("containerd", file(CONFIG).unwrap());
+        // The base's own file, but for the pause image.
+        let config = file(CONFIG).unwrap();
+        assert!(
+            config
+                .lines()
+                .any(|line| line.trim() == "sandbox = 'registry.k8s.io/pause:3.10.2'"),
+            "{config}"
+        );
+        assert_eq!(
+            config.lines().count(),
+            render::base(&CONFIG[1..]).unwrap().lines().count()
+        );
         insta::assert_snapshot!("cni", file("/etc/cni/net.d/10-sampan.conflist").unwrap());
     }
 
