@@ -61,7 +61,7 @@ pub(crate) fn second_start_changes_nothing(world: &World) {
         .unwrap();
     let said = text(&output.stdout) + &text(&output.stderr);
     assert!(
-        output.status.success() && said.contains("already running"),
+        output.status.success() && said.contains("running already"),
         "{said}"
     );
     assert_eq!(world.qemu(PROFILE), Some(qemu));

@@ -1,7 +1,7 @@
 //! Acceptance tests against a real QEMU guest and the user's own `kubectl`: stories 1, 8 and 9 of the project's scenarios.
 //!
 //! One cluster boots cold; the stories run on it one after the other, in the order below, each a test of its own. Run with
-//! `./dev test vm`; `cargo test --test vm -- NAME` runs the cold start and the stories whose names match.
+//! `./dev test vm`; `cargo test --test vm -- first NAME` runs the cold start and the stories whose names match.
 
 #![expect(
     clippy::unwrap_used,
@@ -71,9 +71,10 @@ fn main() -> ExitCode {
     let world = Arc::new(World::new());
     let trials = STORIES
         .iter()
-        .map(|&(name, story)| {
+        .enumerate()
+        .map(|(index, &(name, story))| {
             let world = Arc::clone(&world);
-            Trial::test(name, move || world.tell(story).map_err(Failed::from))
+            Trial::test(name, move || world.tell(index == 0, story).map_err(Failed::from))
         })
         .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);

@@ -32,8 +32,8 @@ x-own-field: kept
 /// What the stories share.
 pub(crate) struct World {
     home: TempDir,
-    /// A story failed that the others stand on.
-    broken: AtomicBool,
+    /// The cluster that the stories stand on came up.
+    stands: AtomicBool,
 }
 
 impl World {
@@ -44,22 +44,24 @@ impl World {
             .expect("a temporary directory");
         let world = Self {
             home,
-            broken: AtomicBool::new(false),
+            stands: AtomicBool::new(false),
         };
         fs::write(world.kubeconfig(), FOREIGN).expect("a kubeconfig");
         world
     }
 
-    /// Runs a story; after one has failed the rest would only tell the same.
-    pub(crate) fn tell(&self, story: fn(&Self)) -> Result<(), String> {
-        if self.broken.load(Ordering::Relaxed) {
-            return Err("an earlier story failed".to_owned());
+    /// Runs a story. The first one makes the cluster; without it the others would all tell the same.
+    pub(crate) fn tell(&self, first: bool, story: fn(&Self)) -> Result<(), String> {
+        if !first && !self.stands.load(Ordering::Relaxed) {
+            return Err("there is no cluster: the first story failed or was not asked for".to_owned());
         }
         let began = Instant::now();
         let result = catch_unwind(AssertUnwindSafe(|| story(self)));
         eprintln!("    took {:.1} s", began.elapsed().as_secs_f64());
+        if first && result.is_ok() {
+            self.stands.store(true, Ordering::Relaxed);
+        }
         result.map_err(|panic| {
-            self.broken.store(true, Ordering::Relaxed);
             let text = panic.downcast_ref::<String>().cloned();
             text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
                 .unwrap_or_else(|| "panicked".to_owned())
