@@ -3,7 +3,7 @@
 //! the machine have relative names here (a socket's path may have 104 bytes at most); only the pidfile is absolute,
 //! since it also tells later which process belongs to which machine.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sampan_driver::{DirectBoot, Forward, MachineSpec};
 use serde::{Deserialize, Serialize};
@@ -86,7 +86,21 @@ pub(crate) struct Accel {
     pub(crate) options: &'static str,
 }
 
-/// `-object memory-backend-…`: the guest's memory, shared so that it can be taken over as a file.
+/// Where a machine's memory comes from when it starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// Empty memory: the machine boots.
+    Boot,
+    /// Empty memory, to be filled from a stream that also holds the devices.
+    Stream,
+    /// A private view of this file, which is never written to through it: the machine's own memory when it was saved,
+    /// or that of the layer it is forked from.
+    View(PathBuf),
+    /// The machine's own memory when it was saved, and from now on again.
+    File,
+}
+
+/// `-object memory-backend-…`: the guest's memory.
 #[derive(Debug, Clone)]
 pub(crate) struct Memory {
     pub(crate) id: &'static str,
@@ -95,13 +109,14 @@ pub(crate) struct Memory {
 }
 
 /// What the guest's memory is on the host.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum MemoryBackend {
-    /// An anonymous file of the kernel's (Linux). A file on a disk would be written back and read again all the time:
-    /// docs/decisions/0009.
+    /// An anonymous file of the kernel's (Linux). A file on a disk would be written back and read again all the time.
     Memfd,
     /// A file in the machine's directory, where the host knows no anonymous ones.
-    File(&'static str),
+    File(PathBuf),
+    /// A private view of a file: what the guest writes is the process's own. The file is opened for reading only.
+    View(PathBuf),
 }
 
 /// `-drive` without an interface, and the `-device virtio-blk-pci` in front of it.
@@ -138,6 +153,8 @@ pub(crate) struct Arguments {
     pub(crate) serial: &'static str,
     pub(crate) qmp: [&'static str; 2],
     pub(crate) pidfile: String,
+    /// `-incoming defer`: wait for saved devices instead of booting.
+    pub(crate) incoming: bool,
 }
 
 /// What the machine boots.
@@ -158,7 +175,13 @@ pub(crate) fn memory_is_a_file(accelerator: Accelerator) -> bool {
 
 impl Arguments {
     /// The arguments of a machine on this kind of host. `pidfile` is absolute.
-    pub(crate) fn new(spec: &MachineSpec, arch: Arch, accelerator: Accelerator, pidfile: &Path) -> Self {
+    pub(crate) fn new(
+        spec: &MachineSpec,
+        arch: Arch,
+        accelerator: Accelerator,
+        pidfile: &Path,
+        start: &Start,
+    ) -> Self {
         let boot = match (&spec.boot, arch) {
             (Some(direct), _) => Boot::Direct(direct.clone()),
             (None, Arch::X86_64) => Boot::Firmware,
@@ -173,9 +196,11 @@ impl Arguments {
             memory: Memory {
                 id: "mem",
                 size_mib: spec.memory_mib,
-                backend: match memory_is_a_file(accelerator) {
-                    true => MemoryBackend::File(files::RAM),
-                    false => MemoryBackend::Memfd,
+                backend: match start {
+                    Start::View(path) => MemoryBackend::View(path.clone()),
+                    Start::File => MemoryBackend::File(files::RAM.into()),
+                    _ if memory_is_a_file(accelerator) => MemoryBackend::File(files::RAM.into()),
+                    _ => MemoryBackend::Memfd,
                 },
             },
             boot,
@@ -192,7 +217,25 @@ impl Arguments {
             serial: files::SERIAL_LOG,
             qmp: [files::QMP, files::QUERY],
             pidfile: pidfile.to_string_lossy().into_owned(),
+            incoming: *start != Start::Boot,
         }
+    }
+
+    /// What the guest sees of it: the arguments without names, files and addresses on the host. Saved devices can only be
+    /// loaded into a machine of the same.
+    pub(crate) fn guest_visible(mut self) -> Vec<String> {
+        self.name.clear();
+        self.pidfile.clear();
+        self.incoming = false;
+        self.memory.backend = MemoryBackend::Memfd;
+        self.netdev.hostfwd.clear();
+        self.drives.iter_mut().for_each(|drive| drive.file.clear());
+        if let Boot::Direct(direct) = &mut self.boot {
+            direct.kernel.clear();
+            direct.initrd.clear();
+            direct.cmdline.clear();
+        }
+        self.render()
     }
 
     /// The command line, without the program.
@@ -226,6 +269,11 @@ impl Arguments {
         }
         line.switch("msg", "timestamp=on");
         line.switch("pidfile", self.pidfile.as_str());
+        // Device states are written with and without memory, by two commands; this is the form both have.
+        line.switch("global", "migration.send-configuration=off");
+        if self.incoming {
+            line.switch("incoming", "defer");
+        }
         line.0
     }
 }
@@ -285,7 +333,10 @@ impl Machine {
 
     fn render(&self) -> String {
         let off: String = self.off.iter().map(|device| format!(",{device}=off")).collect();
-        format!("{},memory-backend={}{off}", self.kind, self.memory_backend)
+        format!(
+            "{},memory-backend={}{off},suppress-vmdesc=on",
+            self.kind, self.memory_backend
+        )
     }
 }
 
@@ -306,11 +357,14 @@ impl Accel {
 
 impl Memory {
     fn render(&self) -> String {
-        let kind = match self.backend {
-            MemoryBackend::Memfd => "memory-backend-memfd".to_owned(),
-            MemoryBackend::File(path) => format!("memory-backend-file,mem-path={path}"),
+        let Self { id, size_mib, .. } = self;
+        let file = |path: &Path| format!("memory-backend-file,mem-path={}", escape(&path.to_string_lossy()));
+        let (kind, share) = match &self.backend {
+            MemoryBackend::Memfd => ("memory-backend-memfd".to_owned(), "share=on"),
+            MemoryBackend::File(path) => (file(path), "share=on"),
+            MemoryBackend::View(path) => (file(path), "share=off,readonly=on,rom=off"),
         };
-        format!("{kind},id={},size={}M,share=on", self.id, self.size_mib)
+        format!("{kind},id={id},size={size_mib}M,{share}")
     }
 }
 
@@ -386,6 +440,21 @@ impl Line {
 /// A value within a comma-separated list: QEMU takes two commas for one.
 fn escape(value: &str) -> String {
     value.replace(',', ",,")
+}
+
+impl MemoryBackend {
+    /// Reads it back from a command line with a zero byte after each argument.
+    pub(crate) fn of_process(line: &str) -> Option<Self> {
+        let object = |arg: &str| {
+            if arg.starts_with("memory-backend-memfd,") {
+                return Some(Self::Memfd);
+            }
+            let (path, rest) = arg.strip_prefix("memory-backend-file,mem-path=")?.rsplit_once(",id=mem,")?;
+            let path = path.replace(",,", ",").into();
+            Some(if rest.contains("share=on") { Self::File(path) } else { Self::View(path) })
+        };
+        line.split('\0').find_map(object)
+    }
 }
 
 #[cfg(test)]
