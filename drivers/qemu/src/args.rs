@@ -449,9 +449,15 @@ impl MemoryBackend {
             if arg.starts_with("memory-backend-memfd,") {
                 return Some(Self::Memfd);
             }
-            let (path, rest) = arg.strip_prefix("memory-backend-file,mem-path=")?.rsplit_once(",id=mem,")?;
+            let (path, rest) = arg
+                .strip_prefix("memory-backend-file,mem-path=")?
+                .rsplit_once(",id=mem,")?;
             let path = path.replace(",,", ",").into();
-            Some(if rest.contains("share=on") { Self::File(path) } else { Self::View(path) })
+            Some(if rest.contains("share=on") {
+                Self::File(path)
+            } else {
+                Self::View(path)
+            })
         };
         line.split('\0').find_map(object)
     }

@@ -43,7 +43,14 @@ fn spec() -> MachineSpec {
 }
 
 fn line(spec: &MachineSpec, arch: Arch, accelerator: Accelerator) -> String {
-    let line = Arguments::new(spec, arch, accelerator, Path::new("/data/demo/qemu.pid"), &Start::Boot).render();
+    let line = Arguments::new(
+        spec,
+        arch,
+        accelerator,
+        Path::new("/data/demo/qemu.pid"),
+        &Start::Boot,
+    )
+    .render();
     // One switch per line reads better than one long line.
     line.join(" ").replace(" -", "\n-")
 }
@@ -161,12 +168,14 @@ fn started(spec: &MachineSpec, start: &Start) -> Arguments {
 fn a_saved_machine_starts_from_a_private_view_of_its_memory() {
     let path = PathBuf::from("/cache/layers/a,b/ram.img");
     let fork = started(&spec(), &Start::View(path.clone())).render();
-    let memory =
-        "memory-backend-file,mem-path=/cache/layers/a,,b/ram.img,id=mem,size=4096M,share=off,readonly=on,rom=off";
+    let memory = "memory-backend-file,mem-path=/cache/layers/a,,b/ram.img,id=mem,size=4096M,share=off,readonly=on,rom=off";
     assert!(fork.iter().any(|argument| argument == memory), "{fork:?}");
     assert_eq!(fork[fork.len() - 2..], ["-incoming", "defer"]);
     let backend = |start: &Start| MemoryBackend::of_process(&started(&spec(), start).render().join("\0"));
-    assert_eq!(backend(&Start::View(path.clone())), Some(MemoryBackend::View(path)));
+    assert_eq!(
+        backend(&Start::View(path.clone())),
+        Some(MemoryBackend::View(path))
+    );
     assert_eq!(backend(&Start::File), Some(MemoryBackend::File("ram.img".into())));
     assert_eq!(backend(&Start::Boot), Some(MemoryBackend::Memfd));
     assert_eq!(MemoryBackend::of_process("qemu\0-m\064M"), None);

@@ -54,7 +54,9 @@ pub(crate) fn overlay(image_tool: &Path, name: &str, below: &Path, new: &Path) -
 
 fn layer(image_tool: &Path, format: &str, below: &Path, size: u64, new: &Path) -> Result<()> {
     let create = qemu_img(image_tool)
-        .args(["create", "-q", "-u", "-f", "qcow2", "-F", format, "-o", OPTIONS, "-b"])
+        .args([
+            "create", "-q", "-u", "-f", "qcow2", "-F", format, "-o", OPTIONS, "-b",
+        ])
         .path(below)
         .path(new)
         .arg(size.to_string());
@@ -66,16 +68,17 @@ fn layer(image_tool: &Path, format: &str, below: &Path, size: u64, new: &Path) -
     File::open(new).and_then(settle).map_err(DriverError::io(new))
 }
 
+/// Nobody has this many layers; a chain that goes in a circle would.
+const CHAIN_LIMIT: usize = 1000;
+
 /// The images a qcow2 image stands on, topmost first, as far as they are qcow2 themselves, and the base below them.
 pub(crate) fn chain(path: &Path) -> Vec<PathBuf> {
-    /// Nobody has this many layers; a chain that goes in a circle would.
-    const LIMIT: usize = 1000;
     let below = |path: &PathBuf| {
         let below = backing(path).ok().flatten()?;
         Some(path.parent()?.join(below))
     };
     std::iter::successors(below(&path.to_owned()), below)
-        .take(LIMIT)
+        .take(CHAIN_LIMIT)
         .collect()
 }
 
@@ -123,6 +126,12 @@ pub(crate) fn check_files(spec: &MachineSpec) -> Result<()> {
     let below = chain(&spec.dir.join(files::DISK));
     let boot = spec.boot.iter().flat_map(|boot| [&boot.kernel, &boot.initrd]);
     let extra = spec.extra_disks.iter().map(|disk| &disk.path);
+    if below.len() == CHAIN_LIMIT {
+        return Err(DriverError::Failed {
+            name: spec.name.clone(),
+            what: format!("{}: the images below it go in a circle", below[0].display()),
+        });
+    }
     let all = std::iter::once(&spec.disk.base).chain(&below);
     for path in all.chain(extra).chain(boot) {
         File::open(path).map_err(DriverError::io(path))?;

@@ -31,15 +31,7 @@ pub(crate) const DEVICES_NEW: &str = "device.state.new";
 pub(crate) const DISK_NEXT: &str = "disk.qcow2.next";
 
 /// What is left in the directory when a machine has ended and must not be there.
-pub(crate) const OF_A_RUN: [&str; 7] = [
-    PIDFILE,
-    QMP,
-    QUERY,
-    RAM_NEW,
-    DEVICES_NEW,
-    DISK_NEXT,
-    SAVED_NEW,
-];
+pub(crate) const OF_A_RUN: [&str; 7] = [PIDFILE, QMP, QUERY, RAM_NEW, DEVICES_NEW, DISK_NEXT, SAVED_NEW];
 /// What must not be there either, unless a saved state is made of it.
 pub(crate) const OF_A_STATE: [&str; 2] = [RAM, DEVICES];
 

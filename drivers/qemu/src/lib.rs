@@ -36,7 +36,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sampan_driver::{Driver, DriverError, Endpoint, Features, Health, MachineSpec, MachineState, Result, Snapshot};
+use sampan_driver::{
+    Driver, DriverError, Endpoint, Features, Health, MachineSpec, MachineState, Result, Snapshot,
+};
 
 pub use args::{Accelerator, Arch};
 pub use version::MINIMUM;
@@ -139,7 +141,11 @@ impl Found {
             return String::new();
         }
         let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let seen = |line: &&str| ["model name", "flags", "Features", "CPU part"].iter().any(|key| line.starts_with(key));
+        let seen = |line: &&str| {
+            ["model name", "flags", "Features", "CPU part"]
+                .iter()
+                .any(|key| line.starts_with(key))
+        };
         let first = text.split("\n\n").next().unwrap_or_default();
         first.lines().filter(seen).collect::<Vec<_>>().join("; ")
     }

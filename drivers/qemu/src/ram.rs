@@ -4,7 +4,7 @@
 //! `/proc/PID/mem`, where its security policy lets one process look into another of the same user (Yama may not).
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Seek, SeekFrom};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,9 @@ const PIECE: usize = 1 << 20;
 pub(crate) fn readable() -> bool {
     let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope");
     cfg!(target_os = "linux")
-        && (scope.is_err() || scope.is_ok_and(|scope| scope.trim() == "0") || rustix::process::geteuid().is_root())
+        && (scope.is_err()
+            || scope.is_ok_and(|scope| scope.trim() == "0")
+            || rustix::process::geteuid().is_root())
 }
 
 /// The anonymous file that is a guest's memory, as a path that can be opened.
@@ -28,10 +30,17 @@ pub(crate) fn memfd(pid: u32) -> io::Result<PathBuf> {
     let mut fds = fs::read_dir(format!("/proc/{pid}/fd"))?.filter_map(Result::ok);
     let named = |path: &Path| {
         let target = fs::read_link(path).unwrap_or_default();
-        target.to_string_lossy().starts_with("/memfd:memory-backend-memfd")
+        target
+            .to_string_lossy()
+            .starts_with("/memfd:memory-backend-memfd")
     };
     fds.find_map(|entry| Some(entry.path()).filter(|path| named(path)))
-        .ok_or_else(|| io::Error::new(ErrorKind::NotFound, format!("process {pid} has no anonymous memory file")))
+        .ok_or_else(|| {
+            io::Error::new(
+                ErrorKind::NotFound,
+                format!("process {pid} has no anonymous memory file"),
+            )
+        })
 }
 
 /// One stretch of a process's memory that maps a file.
@@ -81,7 +90,8 @@ impl Memory {
             while done < pages {
                 let count = (pages - done).min(ENTRIES as u64);
                 let bytes = &mut entries[..count as usize * 8];
-                self.pagemap.read_exact_at(bytes, (mapping.from / page + done) * 8)?;
+                self.pagemap
+                    .read_exact_at(bytes, (mapping.from / page + done) * 8)?;
                 for (first, length) in runs(bytes) {
                     let start = (done + first) * page;
                     written += self.copy(mapping, start, length * page, copy, &mut piece)?;
@@ -92,7 +102,14 @@ impl Memory {
         Ok(written)
     }
 
-    fn copy(&self, mapping: &Mapping, start: u64, length: u64, to: &File, piece: &mut [u8]) -> io::Result<u64> {
+    fn copy(
+        &self,
+        mapping: &Mapping,
+        start: u64,
+        length: u64,
+        to: &File,
+        piece: &mut [u8],
+    ) -> io::Result<u64> {
         let mut done = 0;
         while done < length {
             let count = (length - done).min(piece.len() as u64);
@@ -152,15 +169,18 @@ pub(crate) fn copy_sparse(from: &Path, to: &Path) -> io::Result<(File, u64)> {
     }
     let size = source.metadata()?.len();
     copy.set_len(size)?;
+    let mut piece = vec![0; PIECE];
     let (mut end, mut written) = (0, 0);
     while let Some(start) = data(rustix::fs::seek(&source, Part::Data(end)))? {
         end = data(rustix::fs::seek(&source, Part::Hole(start)))?.unwrap_or(size);
-        (&source).seek(SeekFrom::Start(start))?;
-        (&copy).seek(SeekFrom::Start(start))?;
         let length = end - start;
-        let copied = io::copy(&mut io::Read::take(&source, length), &mut &copy)?;
-        if copied != length {
-            return Err(ErrorKind::UnexpectedEof.into());
+        let mut done = 0;
+        while done < length {
+            let count = (length - done).min(PIECE as u64);
+            let bytes = &mut piece[..count as usize];
+            source.read_exact_at(bytes, start + done)?;
+            copy.write_all_at(bytes, start + done)?;
+            done += count;
         }
         written += length;
     }
@@ -179,10 +199,15 @@ fn data(place: rustix::io::Result<u64>) -> io::Result<Option<u64>> {
 /// The proportional share of memory in `/proc/PID/smaps_rollup`, in bytes.
 pub(crate) fn proportional(pid: u32) -> io::Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    let kib = text
-        .lines()
-        .find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    kib.map(|kib| kib << 10).ok_or_else(|| ErrorKind::InvalidData.into())
+    let kib = text.lines().find_map(|line| {
+        line.strip_prefix("Pss:")?
+            .trim()
+            .strip_suffix(" kB")?
+            .parse::<u64>()
+            .ok()
+    });
+    kib.map(|kib| kib << 10)
+        .ok_or_else(|| ErrorKind::InvalidData.into())
 }
 
 #[cfg(test)]

@@ -10,11 +10,11 @@ use serde_json::json;
 
 use crate::Found;
 use crate::args::Start;
-use crate::{files, ram};
 use crate::machine::{Machine, QMP_LIMIT, START_LIMIT};
 use crate::process::Starting;
 use crate::qmp::{Qmp, QmpError};
 use crate::saved::{Identity, Record};
+use crate::{files, ram};
 
 /// For loading devices, and memory where it comes as a stream (4 GiB took 15 s on a busy machine).
 const LOAD_LIMIT: Duration = Duration::from_secs(180);

@@ -47,6 +47,10 @@ impl Machine<'_> {
     pub(crate) fn put_away(&self, found: &Found, into: Option<&Path>) -> Result<Effort> {
         let identity = self.identity(found);
         let mut saving = Saving::new(self)?;
+        if let Some(into) = into {
+            make_dir(into)?;
+            unused(into)?;
+        }
         let written = saving.write(false, into.is_some())?;
         saving.end()?;
         let kept = self.keep(identity, &written, into);
@@ -72,7 +76,6 @@ impl Machine<'_> {
         let Some(into) = into else {
             return Record::of(self.dir, identity, written.memory)?.write(self.dir);
         };
-        make_dir(into)?;
         for name in parts {
             seal(&self.path(name))?;
             rename(&self.path(name), &into.join(name))?;
@@ -87,10 +90,10 @@ impl Machine<'_> {
         let identity = self.identity(found);
         let mut saving = Saving::new(self)?;
         make_dir(into)?;
+        unused(into)?;
         let (disk, below) = (self.path(files::DISK), files::real(into).join(files::DISK));
         let next = self.path(files::DISK_NEXT);
         remove(&next)?;
-        remove(&below)?;
         fs::hard_link(&disk, &below).map_err(DriverError::io(&below))?;
         disk::overlay(image_tool, &self.spec.name, &below, &next)?;
         let written = saving.write(true, true)?;
@@ -132,7 +135,8 @@ impl Machine<'_> {
     }
 
     fn layer(&self, layer: &Path) -> Result<Record> {
-        let damaged = |what: String| self.failed(format!("the layer {} cannot be used: {what}", layer.display()));
+        let damaged =
+            |what: String| self.failed(format!("the layer {} cannot be used: {what}", layer.display()));
         let record = Record::read(layer)
             .map_err(damaged)?
             .ok_or_else(|| damaged("it is not complete".to_owned()))?;
@@ -146,7 +150,9 @@ impl Machine<'_> {
     /// Holds the guest.
     pub(crate) fn pause(&self) -> Result<()> {
         let mut saving = Saving::new(self)?;
-        saving.ask("stop", json!({})).map_err(|error| self.failed(error.to_string()))
+        saving
+            .ask("stop", json!({}))
+            .map_err(|error| self.failed(error.to_string()))
     }
 }
 
@@ -156,7 +162,9 @@ impl<'a> Saving<'a> {
         let process = machine.process()?.ok_or_else(gone)?;
         let failed = |error: QmpError| machine.failed(error.to_string());
         let mut qmp = Qmp::connect(&machine.path(files::QMP), QMP_LIMIT).map_err(failed)?;
-        let status = qmp.execute("query-status", json!({}), QMP_LIMIT).map_err(failed)?;
+        let status = qmp
+            .execute("query-status", json!({}), QMP_LIMIT)
+            .map_err(failed)?;
         if status["status"] == "inmigrate" {
             return Err(machine.failed("its start is not complete"));
         }
@@ -202,7 +210,10 @@ impl<'a> Saving<'a> {
             MemoryBackend::View(below) => match ram::Memory::open(pid, &below) {
                 Ok(memory) if !copy && below == files::real(machine.dir).join(files::RAM) => {
                     let since = self.hold()?;
-                    let file = OpenOptions::new().write(true).open(&ram).map_err(DriverError::io(&ram))?;
+                    let file = OpenOptions::new()
+                        .write(true)
+                        .open(&ram)
+                        .map_err(DriverError::io(&ram))?;
                     let bytes = memory.write_own(&file).map_err(DriverError::io(&ram))?;
                     self.devices()?;
                     return self.written(since, bytes, Memory::File);
@@ -274,7 +285,9 @@ impl<'a> Saving<'a> {
         self.machine.make_private(files::DEVICES_NEW)?;
         let arguments = json!({"filename": files::DEVICES_NEW});
         let saved = self.qmp.execute("xen-save-devices-state", arguments, WRITE_LIMIT);
-        saved.map(drop).map_err(|error| self.machine.failed(error.to_string()))
+        saved
+            .map(drop)
+            .map_err(|error| self.machine.failed(error.to_string()))
     }
 
     /// Ends QEMU, which holds the guest.
@@ -312,6 +325,15 @@ fn remove(path: &Path) -> Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(DriverError::io(path)(error)),
         _ => Ok(()),
     }
+}
+
+/// A layer is made once: machines may stand on the disk that is there.
+fn unused(into: &Path) -> Result<()> {
+    let disk = into.join(files::DISK);
+    if disk.exists() {
+        return Err(DriverError::io(disk)(std::io::ErrorKind::AlreadyExists.into()));
+    }
+    Ok(())
 }
 
 /// Nobody writes to it any more.

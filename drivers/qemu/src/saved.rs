@@ -82,8 +82,16 @@ impl Identity {
             return Some("it was saved on another processor".to_owned());
         }
         let only_in = |these: &[String], those: &[String]| {
-            let rest: Vec<&str> = these.iter().filter(|arg| !those.contains(arg)).map(String::as_str).collect();
-            if rest.is_empty() { "nothing".to_owned() } else { rest.join(" ") }
+            let rest: Vec<&str> = these
+                .iter()
+                .filter(|arg| !those.contains(arg))
+                .map(String::as_str)
+                .collect();
+            if rest.is_empty() {
+                "nothing".to_owned()
+            } else {
+                rest.join(" ")
+            }
         };
         (self.machine != now.machine).then(|| {
             format!(
@@ -133,7 +141,11 @@ impl Record {
         let record: Self =
             serde_json::from_str(&text).map_err(|error| format!("{} is damaged: {error}", path.display()))?;
         if record.format != FORMAT {
-            return Err(format!("{} has the unknown format {}", path.display(), record.format));
+            return Err(format!(
+                "{} has the unknown format {}",
+                path.display(),
+                record.format
+            ));
         }
         Ok(Some(record))
     }

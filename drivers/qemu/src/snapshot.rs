@@ -93,7 +93,9 @@ impl Snapshot for Qemu {
         let mut uses = disk::chain(&spec.dir.join(files::DISK));
         if let Some(process) = machine.process()? {
             let line = std::fs::read(format!("/proc/{}/cmdline", process.pid())).unwrap_or_default();
-            if let Some(MemoryBackend::View(path)) = MemoryBackend::of_process(&String::from_utf8_lossy(&line)) {
+            if let Some(MemoryBackend::View(path)) =
+                MemoryBackend::of_process(&String::from_utf8_lossy(&line))
+            {
                 uses.push(path);
             }
         }

@@ -18,11 +18,12 @@ use sampan_driver_qemu::{Accelerator, Qemu, QemuConfig};
 /// Set `ds`, `ss`, `sp`; zero the count at 0x8000; print "B"; for ever: count, print eight digits and a line feed, wait for
 /// the timer.
 const GUEST: [u8; 86] = [
-    0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xd0, 0xbc, 0x00, 0x70, 0x66, 0xc7, 0x06, 0x00, 0x80, 0x00, 0x00, 0x00, 0x00, 0xb0,
-    0x42, 0xe8, 0x30, 0x00, 0xb0, 0x0a, 0xe8, 0x2b, 0x00, 0x66, 0xff, 0x06, 0x00, 0x80, 0x66, 0x8b, 0x1e, 0x00, 0x80,
-    0xb9, 0x08, 0x00, 0x66, 0xc1, 0xc3, 0x04, 0x88, 0xd8, 0x24, 0x0f, 0x04, 0x30, 0x3c, 0x39, 0x76, 0x02, 0x04, 0x27,
-    0xe8, 0x0b, 0x00, 0xe2, 0xeb, 0xb0, 0x0a, 0xe8, 0x04, 0x00, 0xfb, 0xf4, 0xeb, 0xd5, 0x50, 0xba, 0xfd, 0x03, 0xec,
-    0xa8, 0x20, 0x74, 0xfb, 0x58, 0xba, 0xf8, 0x03, 0xee, 0xc3,
+    0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xd0, 0xbc, 0x00, 0x70, 0x66, 0xc7, 0x06, 0x00, 0x80, 0x00, 0x00, 0x00,
+    0x00, 0xb0, 0x42, 0xe8, 0x30, 0x00, 0xb0, 0x0a, 0xe8, 0x2b, 0x00, 0x66, 0xff, 0x06, 0x00, 0x80, 0x66,
+    0x8b, 0x1e, 0x00, 0x80, 0xb9, 0x08, 0x00, 0x66, 0xc1, 0xc3, 0x04, 0x88, 0xd8, 0x24, 0x0f, 0x04, 0x30,
+    0x3c, 0x39, 0x76, 0x02, 0x04, 0x27, 0xe8, 0x0b, 0x00, 0xe2, 0xeb, 0xb0, 0x0a, 0xe8, 0x04, 0x00, 0xfb,
+    0xf4, 0xeb, 0xd5, 0x50, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x20, 0x74, 0xfb, 0x58, 0xba, 0xf8, 0x03, 0xee,
+    0xc3,
 ];
 const SOON: Duration = Duration::from_secs(60);
 
@@ -129,7 +130,12 @@ fn count(spec: &MachineSpec) -> u32 {
 fn counts_to(spec: &MachineSpec, wanted: u32) {
     let end = Instant::now() + SOON;
     while count(spec) < wanted {
-        assert!(Instant::now() < end, "{} counts no further than {}", spec.name, count(spec));
+        assert!(
+            Instant::now() < end,
+            "{} counts no further than {}",
+            spec.name,
+            count(spec)
+        );
         thread::sleep(Duration::from_millis(10));
     }
 }
@@ -143,7 +149,11 @@ fn goes_on(spec: &MachineSpec, from: u32) {
     }
     assert!(!console(spec).contains('B'), "{} booted", spec.name);
     let counts = counts(spec);
-    assert!(counts[0] > from && counts[0] < from + 200, "{} after {from}", counts[0]);
+    assert!(
+        counts[0] > from && counts[0] < from + 200,
+        "{} after {from}",
+        counts[0]
+    );
     assert!(counts.windows(2).all(|pair| pair[1] == pair[0] + 1), "{counts:?}");
 }
 
@@ -180,7 +190,10 @@ fn a_saved_machine_goes_on_and_again() {
     ground.qemu.kill(spec).unwrap();
     assert_eq!(ground.snapshots().resume(spec).unwrap(), Started::Booted(None));
     assert!(matches!(
-        ground.snapshots().save(&MachineSpec { dir: ground.path("none"), ..spec.clone() }),
+        ground.snapshots().save(&MachineSpec {
+            dir: ground.path("none"),
+            ..spec.clone()
+        }),
         Err(DriverError::NoMachine(_))
     ));
 }
@@ -189,7 +202,9 @@ fn a_saved_machine_goes_on_and_again() {
 fn forks_diverge_from_each_other_and_can_be_saved_themselves() {
     let ground = Ground::new(&["source", "one", "two"]);
     let (layer, frozen) = ground.frozen();
-    let [source, one, two] = &ground.specs[..] else { panic!() };
+    let [source, one, two] = &ground.specs[..] else {
+        panic!()
+    };
     assert_eq!(ground.qemu.state(source).unwrap(), MachineState::Absent);
     for name in ["ram.img", "disk.qcow2", "device.state"] {
         let mode = fs::metadata(layer.join(name)).unwrap().permissions().mode();
@@ -207,17 +222,36 @@ fn forks_diverge_from_each_other_and_can_be_saved_themselves() {
     assert!(ground.snapshots().resident(one).unwrap() > 1 << 20);
     let uses = ground.snapshots().uses(one).unwrap();
     let real = layer.canonicalize().unwrap();
-    assert_eq!(uses, [ground.path("base.raw"), real.join("disk.qcow2"), real.join("ram.img")]);
+    assert_eq!(
+        uses,
+        [
+            ground.path("base.raw"),
+            real.join("disk.qcow2"),
+            real.join("ram.img")
+        ]
+    );
 
     let before = count(one);
     ground.snapshots().save(one).unwrap();
     ground.resumes(one, before);
     let before = count(one);
     let effort = ground.snapshots().save(one).unwrap();
-    assert!(effort.written < 4 << 20, "only what changed is written: {effort:?}");
+    assert!(
+        effort.written < 4 << 20,
+        "only what changed is written: {effort:?}"
+    );
     ground.resumes(one, before);
-    assert!(!ground.snapshots().uses(one).unwrap().contains(&real.join("ram.img")));
-    assert!(fs::read(layer.join("ram.img")).unwrap() == memory, "the layer was written to");
+    assert!(
+        !ground
+            .snapshots()
+            .uses(one)
+            .unwrap()
+            .contains(&real.join("ram.img"))
+    );
+    assert!(
+        fs::read(layer.join("ram.img")).unwrap() == memory,
+        "the layer was written to"
+    );
 }
 
 #[test]
@@ -226,11 +260,28 @@ fn a_state_that_does_not_fit_is_discarded_and_the_disk_booted() {
     let spec = ground.counting();
     let save = |spec: &MachineSpec| ground.snapshots().save(spec).unwrap();
     save(spec);
-    boots_instead(&ground, &MachineSpec { memory_mib: 96, ..spec.clone() }, "the machine was changed");
-    save(&MachineSpec { memory_mib: 96, ..spec.clone() });
+    boots_instead(
+        &ground,
+        &MachineSpec {
+            memory_mib: 96,
+            ..spec.clone()
+        },
+        "the machine was changed",
+    );
+    save(&MachineSpec {
+        memory_mib: 96,
+        ..spec.clone()
+    });
     fs::remove_file(spec.dir.join("ram.img")).unwrap();
     assert!(ground.snapshots().saved(&spec.dir).is_err());
-    boots_instead(&ground, &MachineSpec { memory_mib: 96, ..spec.clone() }, "ram.img");
+    boots_instead(
+        &ground,
+        &MachineSpec {
+            memory_mib: 96,
+            ..spec.clone()
+        },
+        "ram.img",
+    );
     ground.qemu.kill(spec).unwrap();
     ground.qemu.start(spec).unwrap();
     save(spec);
@@ -259,7 +310,10 @@ fn a_taken_port_costs_nothing() {
     let before = count(spec);
     ground.snapshots().save(spec).unwrap();
     let listener = TcpListener::bind(spec.forwards[0].host).unwrap();
-    assert!(matches!(ground.qemu.start(spec), Err(DriverError::PortTaken { .. })));
+    assert!(matches!(
+        ground.qemu.start(spec),
+        Err(DriverError::PortTaken { .. })
+    ));
     drop(listener);
     ground.resumes(spec, before);
 }
@@ -272,6 +326,10 @@ fn a_checkpoint_is_a_layer_to_return_to() {
     let at_first = count(spec);
     ground.snapshots().checkpoint(spec, &first).unwrap();
     assert_eq!(ground.qemu.state(spec).unwrap(), MachineState::Running);
+    assert!(
+        ground.snapshots().checkpoint(spec, &first).is_err(),
+        "a layer was overwritten"
+    );
     counts_to(spec, at_first + 40);
     let at_second = count(spec);
     ground.snapshots().checkpoint(spec, &second).unwrap();
@@ -291,7 +349,13 @@ fn a_checkpoint_is_a_layer_to_return_to() {
     ground.snapshots().fork(other, &third).unwrap();
     ground.resumes(other, at_third);
     counts_to(spec, at_third + 5);
-    assert!(ground.snapshots().uses(other).unwrap().contains(&second.canonicalize().unwrap().join("disk.qcow2")));
+    assert!(
+        ground
+            .snapshots()
+            .uses(other)
+            .unwrap()
+            .contains(&second.canonicalize().unwrap().join("disk.qcow2"))
+    );
 }
 
 #[test]
@@ -356,7 +420,14 @@ fn what_a_killed_save_or_start_leaves_behind_is_overcome() {
     let ground = Ground::new(&["left"]);
     let spec = ground.counting();
     ground.qemu.kill(spec).unwrap();
-    for name in ["ram.img", "ram.img.new", "device.state", "device.state.new", "saved.json.new", "disk.qcow2.next"] {
+    for name in [
+        "ram.img",
+        "ram.img.new",
+        "device.state",
+        "device.state.new",
+        "saved.json.new",
+        "disk.qcow2.next",
+    ] {
         fs::write(spec.dir.join(name), "half").unwrap();
     }
     assert_eq!(ground.snapshots().resume(spec).unwrap(), Started::Booted(None));
@@ -371,12 +442,21 @@ fn what_a_killed_save_or_start_leaves_behind_is_overcome() {
     fs::write(spec.dir.join("saved.json"), record).unwrap();
     fs::write(spec.dir.join("device.state"), state).unwrap();
     let started = ground.snapshots().resume(spec).unwrap();
-    assert!(matches!(started, Started::Resumed | Started::Booted(Some(_))), "{started:?}");
+    assert!(
+        matches!(started, Started::Resumed | Started::Booted(Some(_))),
+        "{started:?}"
+    );
     counts_to(spec, 1);
-    assert!(names(&spec.dir).iter().all(|name| !name.ends_with(".new") && !name.ends_with(".next")));
+    assert!(
+        names(&spec.dir)
+            .iter()
+            .all(|name| !name.ends_with(".new") && !name.ends_with(".next"))
+    );
 }
 
 fn names(dir: &Path) -> Vec<String> {
     let names = fs::read_dir(dir).unwrap();
-    names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    names
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
 }
