@@ -178,7 +178,7 @@ fn a_saved_machine_starts_from_a_private_view_of_its_memory() {
     );
     assert_eq!(backend(&Start::File), Some(MemoryBackend::File("ram.img".into())));
     assert_eq!(backend(&Start::Boot), Some(MemoryBackend::Memfd));
-    assert_eq!(MemoryBackend::of_process("qemu\0-m\064M"), None);
+    assert_eq!(MemoryBackend::of_process("qemu\0-m\0size=64M"), None);
 }
 
 #[test]
