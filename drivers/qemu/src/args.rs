@@ -3,12 +3,13 @@
 //! the machine have relative names here (a socket's path may have 104 bytes at most); only the pidfile is absolute,
 //! since it also tells later which process belongs to which machine.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sampan_driver::{DirectBoot, Forward, MachineSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::files;
+pub(crate) use crate::memory::{Memory, MemoryBackend, Start};
 
 /// What the guest's CPU is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,39 +85,6 @@ pub(crate) struct Machine {
 pub(crate) struct Accel {
     pub(crate) accelerator: Accelerator,
     pub(crate) options: &'static str,
-}
-
-/// Where a machine's memory comes from when it starts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Start {
-    /// Empty memory: the machine boots.
-    Boot,
-    /// Empty memory, to be filled from a stream that also holds the devices.
-    Stream,
-    /// A private view of this file, which is never written to through it: the machine's own memory when it was saved,
-    /// or that of the layer it is forked from.
-    View(PathBuf),
-    /// The machine's own memory when it was saved, and from now on again.
-    File,
-}
-
-/// `-object memory-backend-…`: the guest's memory.
-#[derive(Debug, Clone)]
-pub(crate) struct Memory {
-    pub(crate) id: &'static str,
-    pub(crate) size_mib: u64,
-    pub(crate) backend: MemoryBackend,
-}
-
-/// What the guest's memory is on the host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum MemoryBackend {
-    /// An anonymous file of the kernel's (Linux). A file on a disk would be written back and read again all the time.
-    Memfd,
-    /// A file in the machine's directory, where the host knows no anonymous ones.
-    File(PathBuf),
-    /// A private view of a file: what the guest writes is the process's own. The file is opened for reading only.
-    View(PathBuf),
 }
 
 /// `-drive` without an interface, and the `-device virtio-blk-pci` in front of it.
@@ -355,19 +323,6 @@ impl Accel {
     }
 }
 
-impl Memory {
-    fn render(&self) -> String {
-        let Self { id, size_mib, .. } = self;
-        let file = |path: &Path| format!("memory-backend-file,mem-path={}", escape(&path.to_string_lossy()));
-        let (kind, share) = match &self.backend {
-            MemoryBackend::Memfd => ("memory-backend-memfd".to_owned(), "share=on"),
-            MemoryBackend::File(path) => (file(path), "share=on"),
-            MemoryBackend::View(path) => (file(path), "share=off,readonly=on,rom=off"),
-        };
-        format!("{kind},id={id},size={size_mib}M,{share}")
-    }
-}
-
 impl Boot {
     fn render(&self, line: &mut Line) {
         match self {
@@ -438,29 +393,8 @@ impl Line {
 }
 
 /// A value within a comma-separated list: QEMU takes two commas for one.
-fn escape(value: &str) -> String {
+pub(crate) fn escape(value: &str) -> String {
     value.replace(',', ",,")
-}
-
-impl MemoryBackend {
-    /// Reads it back from a command line with a zero byte after each argument.
-    pub(crate) fn of_process(line: &str) -> Option<Self> {
-        let object = |arg: &str| {
-            if arg.starts_with("memory-backend-memfd,") {
-                return Some(Self::Memfd);
-            }
-            let (path, rest) = arg
-                .strip_prefix("memory-backend-file,mem-path=")?
-                .rsplit_once(",id=mem,")?;
-            let path = path.replace(",,", ",").into();
-            Some(if rest.contains("share=on") {
-                Self::File(path)
-            } else {
-                Self::View(path)
-            })
-        };
-        line.split('\0').find_map(object)
-    }
 }
 
 #[cfg(test)]

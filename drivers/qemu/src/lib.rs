@@ -7,6 +7,7 @@
 //! | `files`   | names in a machine's directory                               |
 //! | `init`    | the tiny guest that tries an accelerator                     |
 //! | `machine` | one machine: start, stop, state, forwards                    |
+//! | `memory`  | the guest's memory as an argument                            |
 //! | `probe`   | which accelerator works here                                 |
 //! | `process` | starting, recognising and ending the QEMU process            |
 //! | `qmp`     | talking to QEMU                                              |
@@ -22,6 +23,7 @@ mod disk;
 mod files;
 mod init;
 mod machine;
+mod memory;
 mod probe;
 mod process;
 mod qmp;
