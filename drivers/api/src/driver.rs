@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::command::{CommandError, Runner};
+use crate::snapshot::Snapshot;
 use crate::spec::{Forward, MachineSpec};
 
 /// What a driver's methods return.
@@ -34,7 +35,7 @@ pub trait Driver: Send + Sync {
     /// When files cannot be written or a tool fails.
     fn create(&self, spec: &MachineSpec) -> Result<()>;
 
-    /// Starts a created machine and returns once the virtual machine runs (not: once the guest answers). Starting a running
+    /// Starts a created machine (a saved one continues where it was) and returns once the virtual machine runs (not: once the guest answers). Starting a running
     /// machine succeeds and changes nothing. If it fails, no process is left behind.
     ///
     /// # Errors
@@ -71,6 +72,11 @@ pub trait Driver: Send + Sync {
     /// # Errors
     /// [`DriverError::NoMachine`] when it is not running.
     fn endpoint(&self, spec: &MachineSpec) -> Result<Endpoint>;
+
+    /// The ability to save machines with their memory; there when [`Features::snapshots`] says so.
+    fn snapshots(&self) -> Option<&dyn Snapshot> {
+        None
+    }
 }
 
 /// What a driver can do, as data.

@@ -9,9 +9,11 @@ mod command;
 pub mod contract;
 mod driver;
 mod host;
+mod snapshot;
 mod spec;
 
 pub use command::{Command, CommandError, Failure, Output, Runner, Stream};
 pub use driver::{Driver, DriverError, Endpoint, Features, Health, MachineState, Result};
 pub use host::Host;
+pub use snapshot::{Effort, Snapshot, Started};
 pub use spec::{DirectBoot, Disk, ExtraDisk, Forward, MachineSpec};

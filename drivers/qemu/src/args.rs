@@ -9,6 +9,7 @@ use sampan_driver::{DirectBoot, Forward, MachineSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::files;
+pub(crate) use crate::memory::{Memory, MemoryBackend, Start};
 
 /// What the guest's CPU is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,24 +87,6 @@ pub(crate) struct Accel {
     pub(crate) options: &'static str,
 }
 
-/// `-object memory-backend-…`: the guest's memory, shared so that it can be taken over as a file.
-#[derive(Debug, Clone)]
-pub(crate) struct Memory {
-    pub(crate) id: &'static str,
-    pub(crate) size_mib: u64,
-    pub(crate) backend: MemoryBackend,
-}
-
-/// What the guest's memory is on the host.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum MemoryBackend {
-    /// An anonymous file of the kernel's (Linux). A file on a disk would be written back and read again all the time:
-    /// docs/decisions/0009.
-    Memfd,
-    /// A file in the machine's directory, where the host knows no anonymous ones.
-    File(&'static str),
-}
-
 /// `-drive` without an interface, and the `-device virtio-blk-pci` in front of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Drive {
@@ -138,6 +121,8 @@ pub(crate) struct Arguments {
     pub(crate) serial: &'static str,
     pub(crate) qmp: [&'static str; 2],
     pub(crate) pidfile: String,
+    /// `-incoming defer`: wait for saved devices instead of booting.
+    pub(crate) incoming: bool,
 }
 
 /// What the machine boots.
@@ -158,7 +143,13 @@ pub(crate) fn memory_is_a_file(accelerator: Accelerator) -> bool {
 
 impl Arguments {
     /// The arguments of a machine on this kind of host. `pidfile` is absolute.
-    pub(crate) fn new(spec: &MachineSpec, arch: Arch, accelerator: Accelerator, pidfile: &Path) -> Self {
+    pub(crate) fn new(
+        spec: &MachineSpec,
+        arch: Arch,
+        accelerator: Accelerator,
+        pidfile: &Path,
+        start: &Start,
+    ) -> Self {
         let boot = match (&spec.boot, arch) {
             (Some(direct), _) => Boot::Direct(direct.clone()),
             (None, Arch::X86_64) => Boot::Firmware,
@@ -173,9 +164,11 @@ impl Arguments {
             memory: Memory {
                 id: "mem",
                 size_mib: spec.memory_mib,
-                backend: match memory_is_a_file(accelerator) {
-                    true => MemoryBackend::File(files::RAM),
-                    false => MemoryBackend::Memfd,
+                backend: match start {
+                    Start::View(path) => MemoryBackend::View(path.clone()),
+                    Start::File => MemoryBackend::File(files::RAM.into()),
+                    _ if memory_is_a_file(accelerator) => MemoryBackend::File(files::RAM.into()),
+                    _ => MemoryBackend::Memfd,
                 },
             },
             boot,
@@ -192,7 +185,25 @@ impl Arguments {
             serial: files::SERIAL_LOG,
             qmp: [files::QMP, files::QUERY],
             pidfile: pidfile.to_string_lossy().into_owned(),
+            incoming: *start != Start::Boot,
         }
+    }
+
+    /// What the guest sees of it: the arguments without names, files and addresses on the host. Saved devices can only be
+    /// loaded into a machine of the same.
+    pub(crate) fn guest_visible(mut self) -> Vec<String> {
+        self.name.clear();
+        self.pidfile.clear();
+        self.incoming = false;
+        self.memory.backend = MemoryBackend::Memfd;
+        self.netdev.hostfwd.clear();
+        self.drives.iter_mut().for_each(|drive| drive.file.clear());
+        if let Boot::Direct(direct) = &mut self.boot {
+            direct.kernel.clear();
+            direct.initrd.clear();
+            direct.cmdline.clear();
+        }
+        self.render()
     }
 
     /// The command line, without the program.
@@ -226,6 +237,11 @@ impl Arguments {
         }
         line.switch("msg", "timestamp=on");
         line.switch("pidfile", self.pidfile.as_str());
+        // Device states are written with and without memory, by two commands; this is the form both have.
+        line.switch("global", "migration.send-configuration=off");
+        if self.incoming {
+            line.switch("incoming", "defer");
+        }
         line.0
     }
 }
@@ -285,7 +301,10 @@ impl Machine {
 
     fn render(&self) -> String {
         let off: String = self.off.iter().map(|device| format!(",{device}=off")).collect();
-        format!("{},memory-backend={}{off}", self.kind, self.memory_backend)
+        format!(
+            "{},memory-backend={}{off},suppress-vmdesc=on",
+            self.kind, self.memory_backend
+        )
     }
 }
 
@@ -301,16 +320,6 @@ impl Accel {
 
     fn render(&self) -> String {
         format!("{}{}", self.accelerator.name(), self.options)
-    }
-}
-
-impl Memory {
-    fn render(&self) -> String {
-        let kind = match self.backend {
-            MemoryBackend::Memfd => "memory-backend-memfd".to_owned(),
-            MemoryBackend::File(path) => format!("memory-backend-file,mem-path={path}"),
-        };
-        format!("{kind},id={},size={}M,share=on", self.id, self.size_mib)
     }
 }
 
@@ -384,7 +393,7 @@ impl Line {
 }
 
 /// A value within a comma-separated list: QEMU takes two commas for one.
-fn escape(value: &str) -> String {
+pub(crate) fn escape(value: &str) -> String {
     value.replace(',', ",,")
 }
 

@@ -43,7 +43,14 @@ fn spec() -> MachineSpec {
 }
 
 fn line(spec: &MachineSpec, arch: Arch, accelerator: Accelerator) -> String {
-    let line = Arguments::new(spec, arch, accelerator, Path::new("/data/demo/qemu.pid")).render();
+    let line = Arguments::new(
+        spec,
+        arch,
+        accelerator,
+        Path::new("/data/demo/qemu.pid"),
+        &Start::Boot,
+    )
+    .render();
     // One switch per line reads better than one long line.
     line.join(" ").replace(" -", "\n-")
 }
@@ -72,14 +79,15 @@ const END: &str = "\
 -qmp unix:qmp.sock,server=on,wait=off
 -qmp unix:query.sock,server=on,wait=off
 -msg timestamp=on
--pidfile /data/demo/qemu.pid";
+-pidfile /data/demo/qemu.pid
+-global migration.send-configuration=off";
 
 const Q35: &str = "\
 -name sampan-demo,debug-threads=on
 -no-user-config
 -nodefaults
 -display none
--machine q35,memory-backend=mem,hpet=off,smm=off,vmport=off,usb=off,sata=off,smbus=off,i8042=off,dump-guest-core=off
+-machine q35,memory-backend=mem,hpet=off,smm=off,vmport=off,usb=off,sata=off,smbus=off,i8042=off,dump-guest-core=off,suppress-vmdesc=on
 ";
 
 const SIZES: &str = "-smp cpus=2,sockets=1,cores=2,threads=1\n-m size=4096M\n";
@@ -112,7 +120,7 @@ fn mac_on_intel() {
 #[test]
 fn mac_on_arm() {
     let virt = Q35.split_once("-machine").unwrap().0.to_owned()
-        + "-machine virt,memory-backend=mem,dump-guest-core=off\n";
+        + "-machine virt,memory-backend=mem,dump-guest-core=off,suppress-vmdesc=on\n";
     let common = on_mac(COMMON);
     let expected = format!("{virt}-accel hvf\n-cpu host\n{SIZES}{common}{END}");
     assert_eq!(line(&spec(), Arch::Aarch64, Accelerator::Hvf), expected);
@@ -144,4 +152,54 @@ fn nothing_listens_beyond_loopback_and_nothing_is_named_outside_the_directory() 
         .filter(|word| word.starts_with('/'))
         .collect();
     assert_eq!(absolute, ["/data/demo/qemu.pid"]);
+}
+
+fn started(spec: &MachineSpec, start: &Start) -> Arguments {
+    Arguments::new(
+        spec,
+        Arch::X86_64,
+        Accelerator::Tcg,
+        Path::new("/data/demo/qemu.pid"),
+        start,
+    )
+}
+
+#[test]
+fn a_saved_machine_starts_from_a_private_view_of_its_memory() {
+    let path = PathBuf::from("/cache/layers/a,b/ram.img");
+    let fork = started(&spec(), &Start::View(path.clone())).render();
+    let memory = "memory-backend-file,mem-path=/cache/layers/a,,b/ram.img,id=mem,size=4096M,share=off,readonly=on,rom=off";
+    assert!(fork.iter().any(|argument| argument == memory), "{fork:?}");
+    assert_eq!(fork[fork.len() - 2..], ["-incoming", "defer"]);
+    let backend = |start: &Start| MemoryBackend::of_process(&started(&spec(), start).render().join("\0"));
+    assert_eq!(
+        backend(&Start::View(path.clone())),
+        Some(MemoryBackend::View(path))
+    );
+    assert_eq!(backend(&Start::File), Some(MemoryBackend::File("ram.img".into())));
+    assert_eq!(backend(&Start::Boot), Some(MemoryBackend::Memfd));
+    assert_eq!(MemoryBackend::of_process("qemu\0-m\0size=64M"), None);
+}
+
+#[test]
+fn the_guest_sees_sizes_and_devices_and_neither_files_nor_ports() {
+    let seen = |spec: &MachineSpec, start: &Start| started(spec, start).guest_visible();
+    let plain = seen(&spec(), &Start::Boot);
+    let mut other = spec();
+    other.name = "other".into();
+    other.forwards.clear();
+    other.extra_disks[0].path = "/elsewhere/parts.img".into();
+    assert_eq!(seen(&other, &Start::View("/layer/ram.img".into())), plain);
+    let changes: [fn(&mut MachineSpec); 5] = [
+        |spec| spec.cpus = 4,
+        |spec| spec.memory_mib = 2048,
+        |spec| spec.boot = None,
+        |spec| spec.extra_disks[0].serial = "other".into(),
+        |spec| spec.extra_disks.truncate(1),
+    ];
+    for change in changes {
+        let mut changed = spec();
+        change(&mut changed);
+        assert_ne!(seen(&changed, &Start::Boot), plain);
+    }
 }

@@ -1,9 +1,9 @@
 //! The system disk: a qcow2 layer over a base that is never written to.
 
 use std::fs::{self, File, Permissions};
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sampan_driver::{Command, Disk, DriverError, Host, MachineSpec, Result, Runner};
 
@@ -15,8 +15,8 @@ const MIB: u64 = 1 << 20;
 const OPTIONS: &str = "extended_l2=on,cluster_size=128k";
 
 /// Makes the disk if it is not there; makes it larger if more is asked for. It never gets smaller.
-/// A disk in use (`running`) is left alone.
-pub(crate) fn ensure(image_tool: &Path, spec: &MachineSpec, running: bool) -> Result<()> {
+/// A disk in use (`in_use`: the machine runs or is saved) is left alone.
+pub(crate) fn ensure(image_tool: &Path, spec: &MachineSpec, in_use: bool) -> Result<()> {
     let path = spec.dir.join(files::DISK);
     if !path.exists() {
         return make(image_tool, &spec.disk, &path);
@@ -26,7 +26,7 @@ pub(crate) fn ensure(image_tool: &Path, spec: &MachineSpec, running: bool) -> Re
     if wanted < size {
         tracing::debug!(size, wanted, "the disk keeps its size");
     }
-    if wanted <= size || running {
+    if wanted <= size || in_use {
         return Ok(());
     }
     let resize = qemu_img(image_tool)
@@ -43,18 +43,59 @@ fn make(image_tool: &Path, disk: &Disk, path: &Path) -> Result<()> {
         .len();
     let size = base.max(disk.size_mib * MIB);
     let new = path.with_extension("qcow2.new");
+    layer(image_tool, "raw", &disk.base, size, &new)?;
+    fs::rename(&new, path).map_err(DriverError::io(path))
+}
+
+/// Makes a layer over another machine's or snapshot's disk, as large as that is.
+pub(crate) fn overlay(image_tool: &Path, name: &str, below: &Path, new: &Path) -> Result<()> {
+    layer(image_tool, "qcow2", below, virtual_size(below, name)?, new)
+}
+
+fn layer(image_tool: &Path, format: &str, below: &Path, size: u64, new: &Path) -> Result<()> {
     let create = qemu_img(image_tool)
-        .args(["create", "-q", "-f", "qcow2", "-F", "raw", "-o", OPTIONS, "-b"])
-        .path(&disk.base)
-        .path(&new)
+        .args([
+            "create", "-q", "-u", "-f", "qcow2", "-F", format, "-o", OPTIONS, "-b",
+        ])
+        .path(below)
+        .path(new)
         .arg(size.to_string());
     Host.run(&create)?;
     let settle = |file: File| {
         file.set_permissions(Permissions::from_mode(0o600))?;
         file.sync_all()
     };
-    File::open(&new).and_then(settle).map_err(DriverError::io(&new))?;
-    fs::rename(&new, path).map_err(DriverError::io(path))
+    File::open(new).and_then(settle).map_err(DriverError::io(new))
+}
+
+/// Nobody has this many layers; a chain that goes in a circle would.
+const CHAIN_LIMIT: usize = 1000;
+
+/// The images a qcow2 image stands on, topmost first, as far as they are qcow2 themselves, and the base below them.
+pub(crate) fn chain(path: &Path) -> Vec<PathBuf> {
+    let below = |path: &PathBuf| {
+        let below = backing(path).ok().flatten()?;
+        Some(path.parent()?.join(below))
+    };
+    std::iter::successors(below(&path.to_owned()), below)
+        .take(CHAIN_LIMIT)
+        .collect()
+}
+
+/// The name of the backing file in a qcow2 image's header: its place at byte 8, its length at byte 16.
+fn backing(path: &Path) -> std::io::Result<Option<PathBuf>> {
+    let mut header = [0; 20];
+    let mut file = File::open(path)?;
+    file.read_exact(&mut header)?;
+    let number = |bytes: &[u8]| bytes.iter().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+    let (place, length) = (number(&header[8..16]), number(&header[16..20]));
+    if !header.starts_with(b"QFI\xfb") || place == 0 || length > 1023 {
+        return Ok(None);
+    }
+    file.seek(std::io::SeekFrom::Start(place))?;
+    let mut name = String::new();
+    file.take(length).read_to_string(&mut name)?;
+    Ok(Some(PathBuf::from(name)))
 }
 
 fn qemu_img(program: &Path) -> Command {
@@ -82,9 +123,17 @@ fn virtual_size(path: &Path, name: &str) -> Result<u64> {
 
 /// Says which of the files a machine is made of is missing, before QEMU says it in its own way.
 pub(crate) fn check_files(spec: &MachineSpec) -> Result<()> {
+    let below = chain(&spec.dir.join(files::DISK));
     let boot = spec.boot.iter().flat_map(|boot| [&boot.kernel, &boot.initrd]);
     let extra = spec.extra_disks.iter().map(|disk| &disk.path);
-    for path in std::iter::once(&spec.disk.base).chain(extra).chain(boot) {
+    if below.len() == CHAIN_LIMIT {
+        return Err(DriverError::Failed {
+            name: spec.name.clone(),
+            what: format!("{}: the images below it go in a circle", below[0].display()),
+        });
+    }
+    let all = std::iter::once(&spec.disk.base).chain(&below);
+    for path in all.chain(extra).chain(boot) {
         File::open(path).map_err(DriverError::io(path))?;
     }
     Ok(())
@@ -92,14 +141,14 @@ pub(crate) fn check_files(spec: &MachineSpec) -> Result<()> {
 
 /// The guest's memory is a file with holes: if the file system fills up while the guest runs, QEMU is killed by a bus
 /// error. So there has to be room for all of it.
-pub(crate) fn check_room(spec: &MachineSpec) -> Result<()> {
+pub(crate) fn check_room(spec: &MachineSpec, needed: u64) -> Result<()> {
     let stat = rustix::fs::statvfs(&spec.dir).map_err(|errno| DriverError::io(&spec.dir)(errno.into()))?;
     let free = stat.f_bavail.saturating_mul(stat.f_frsize) / MIB;
-    if free >= spec.memory_mib {
+    if free >= needed {
         return Ok(());
     }
-    tracing::debug!(free, needed = spec.memory_mib, "no room for the machine's memory");
-    let what = format!("{free} MiB are free, its memory needs {} MiB", spec.memory_mib);
+    tracing::debug!(free, needed, "no room for the machine's memory");
+    let what = format!("{free} MiB are free, its memory needs {needed} MiB");
     Err(DriverError::io(&spec.dir)(std::io::Error::new(
         std::io::ErrorKind::StorageFull,
         what,

@@ -59,9 +59,9 @@ fn the_disk_is_at_least_as_large_as_its_base_and_a_half_made_one_is_replaced() {
 #[test]
 fn memory_needs_room_on_the_disk() {
     let mut ground = ground(1);
-    check_room(&ground.spec).unwrap();
+    check_room(&ground.spec, ground.spec.memory_mib).unwrap();
     ground.spec.memory_mib = 1 << 40;
-    match check_room(&ground.spec) {
+    match check_room(&ground.spec, ground.spec.memory_mib) {
         Err(DriverError::Io { source, .. }) => assert_eq!(source.kind(), std::io::ErrorKind::StorageFull),
         other => panic!("{other:?}"),
     }

@@ -7,9 +7,15 @@
 //! | `files`   | names in a machine's directory                               |
 //! | `init`    | the tiny guest that tries an accelerator                     |
 //! | `machine` | one machine: start, stop, state, forwards                    |
+//! | `memory`  | the guest's memory as an argument                            |
 //! | `probe`   | which accelerator works here                                 |
 //! | `process` | starting, recognising and ending the QEMU process            |
 //! | `qmp`     | talking to QEMU                                              |
+//! | `ram`     | the memory of a fork, put together again                     |
+//! | `resume`  | starting a machine from what was saved of it                 |
+//! | `save`    | what becomes of memory, devices and disk of a running machine |
+//! | `saved`   | what is known of a saved state                               |
+//! | `snapshot` | the optional ability, in terms of the three                 |
 //! | `version` | finding QEMU's programs                                      |
 
 mod args;
@@ -17,16 +23,24 @@ mod disk;
 mod files;
 mod init;
 mod machine;
+mod memory;
 mod probe;
 mod process;
 mod qmp;
+mod ram;
+mod resume;
+mod save;
+mod saved;
+mod snapshot;
 mod version;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sampan_driver::{Driver, DriverError, Endpoint, Features, Health, MachineSpec, MachineState, Result};
+use sampan_driver::{
+    Driver, DriverError, Endpoint, Features, Health, MachineSpec, MachineState, Result, Snapshot,
+};
 
 pub use args::{Accelerator, Arch};
 pub use version::MINIMUM;
@@ -62,6 +76,8 @@ pub struct Qemu {
 struct Found {
     program: PathBuf,
     version: version::Version,
+    /// The line QEMU tells its version in.
+    banner: String,
     arch: Arch,
     verdict: Verdict,
 }
@@ -93,7 +109,7 @@ impl Qemu {
             config.program.as_deref(),
             config.search_path.as_deref(),
         )?;
-        let version = version::check(&program)?;
+        let (version, banner) = version::describe(&program)?;
         let verdict = match config.accelerator {
             Some(accelerator) => Verdict {
                 accelerator,
@@ -113,9 +129,27 @@ impl Qemu {
         Ok(Found {
             program,
             version,
+            banner,
             arch,
             verdict,
         })
+    }
+}
+
+impl Found {
+    /// The host's processor as far as guests see it.
+    fn processor(&self) -> String {
+        if self.verdict.accelerator == Accelerator::Tcg {
+            return String::new();
+        }
+        let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let seen = |line: &&str| {
+            ["model name", "flags", "Features", "CPU part"]
+                .iter()
+                .any(|key| line.starts_with(key))
+        };
+        let first = text.split("\n\n").next().unwrap_or_default();
+        first.lines().filter(seen).collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -129,7 +163,7 @@ impl Driver for Qemu {
             direct_boot: true,
             forwards: true,
             loopback_range: cfg!(target_os = "linux"),
-            snapshots: false,
+            snapshots: cfg!(target_os = "linux"),
             ssh: true,
         }
     }
@@ -147,19 +181,12 @@ impl Driver for Qemu {
     fn create(&self, spec: &MachineSpec) -> Result<()> {
         let machine = Machine::new(spec);
         machine.make_dir()?;
-        disk::ensure(&self.image_tool()?, spec, machine.process()?.is_some())
+        let in_use = machine.process()?.is_some() || spec.dir.join(files::SAVED).exists();
+        disk::ensure(&self.image_tool()?, spec, in_use)
     }
 
     fn start(&self, spec: &MachineSpec) -> Result<()> {
-        let machine = Machine::new(spec);
-        if !machine.created() {
-            return Err(DriverError::NoMachine(spec.name.clone()));
-        }
-        if let Some(process) = machine.process()? {
-            return machine.wake(&process);
-        }
-        let found = self.find()?;
-        machine.start(&found.program, found.arch, found.verdict.accelerator)
+        self.resume(spec).map(drop)
     }
 
     fn stop(&self, spec: &MachineSpec, deadline: Duration) -> Result<()> {
@@ -180,5 +207,9 @@ impl Driver for Qemu {
 
     fn endpoint(&self, spec: &MachineSpec) -> Result<Endpoint> {
         Machine::new(spec).endpoint()
+    }
+
+    fn snapshots(&self) -> Option<&dyn Snapshot> {
+        self.features().snapshots.then_some(self)
     }
 }

@@ -12,27 +12,28 @@ use rustix::process::Signal;
 use sampan_driver::{Command, DriverError, Endpoint, Forward, MachineSpec, MachineState, Result};
 use serde_json::json;
 
-use crate::args::{Accelerator, Arch, Arguments};
+use crate::Found;
+use crate::args::{self, Arguments, Start};
 use crate::process::{self, Process, Starting};
 use crate::qmp::{Qmp, QmpError};
-use crate::{args, disk, files};
+use crate::{disk, files};
 
 /// From the start of QEMU to a running machine; it takes a quarter of a second.
-const START_LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const START_LIMIT: Duration = Duration::from_secs(30);
 /// For one QMP command of a verb that changes the machine.
-const QMP_LIMIT: Duration = Duration::from_secs(5);
+pub(crate) const QMP_LIMIT: Duration = Duration::from_secs(5);
 /// For one question: `status` has to be quick even when QEMU hangs.
 const QUERY_LIMIT: Duration = Duration::from_millis(400);
 /// Between two presses of the power button: a guest that is still booting does not notice the first.
 const POWER_BUTTON_EVERY: Duration = Duration::from_secs(5);
 /// For each way of ending QEMU, from the polite to the last.
-const END_LIMIT: Duration = Duration::from_secs(3);
+pub(crate) const END_LIMIT: Duration = Duration::from_secs(3);
 
 /// A machine, named by its specification.
 #[derive(Debug)]
 pub(crate) struct Machine<'a> {
-    spec: &'a MachineSpec,
-    dir: &'a Path,
+    pub(crate) spec: &'a MachineSpec,
+    pub(crate) dir: &'a Path,
 }
 
 impl<'a> Machine<'a> {
@@ -40,11 +41,11 @@ impl<'a> Machine<'a> {
         Self { spec, dir: &spec.dir }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
-    fn failed(&self, what: impl Into<String>) -> DriverError {
+    pub(crate) fn failed(&self, what: impl Into<String>) -> DriverError {
         DriverError::Failed {
             name: self.spec.name.clone(),
             what: what.into(),
@@ -69,8 +70,16 @@ impl<'a> Machine<'a> {
         Process::find(self.dir)
     }
 
-    /// Starts QEMU and waits until the machine runs. Whatever goes wrong, no process stays.
-    pub(crate) fn start(&self, program: &Path, arch: Arch, accelerator: Accelerator) -> Result<()> {
+    /// Boots the machine's disk and waits until the machine runs. Whatever goes wrong, no process stays.
+    pub(crate) fn boot(&self, found: &Found) -> Result<()> {
+        let mut starting = self.launch(found, &Start::Boot)?;
+        self.wait_running(&mut starting)?;
+        starting.release();
+        Ok(())
+    }
+
+    /// Starts QEMU.
+    pub(crate) fn launch(&self, found: &Found, start: &Start) -> Result<Starting> {
         self.check_forwards()?;
         disk::check_files(self.spec)?;
         process::settle(self.dir, QMP_LIMIT);
@@ -78,20 +87,22 @@ impl<'a> Machine<'a> {
         self.rotate(files::SERIAL_LOG)?;
         self.rotate(files::QEMU_LOG)?;
         self.make_private(files::SERIAL_LOG)?;
-        if args::memory_is_a_file(accelerator) {
-            disk::check_room(self.spec)?;
+        let empty = matches!(start, Start::Boot | Start::Stream);
+        if empty && args::memory_is_a_file(found.verdict.accelerator) {
+            disk::check_room(self.spec, self.spec.memory_mib)?;
             self.make_private(files::RAM)?;
         }
-        let pidfile = files::real(self.dir).join(files::PIDFILE);
-        let arguments = Arguments::new(self.spec, arch, accelerator, &pidfile).render();
-        let command = Command::new(program.to_string_lossy()).args(arguments);
-        let mut starting = Starting::spawn(&command, self.dir)?;
-        self.wait_running(&mut starting)?;
-        starting.release();
-        Ok(())
+        let arguments = self.arguments(found, start).render();
+        let command = Command::new(found.program.to_string_lossy()).args(arguments);
+        Starting::spawn(&command, self.dir)
     }
 
-    fn wait_running(&self, starting: &mut Starting) -> Result<()> {
+    pub(crate) fn arguments(&self, found: &Found, start: &Start) -> Arguments {
+        let pidfile = files::real(self.dir).join(files::PIDFILE);
+        Arguments::new(self.spec, found.arch, found.verdict.accelerator, &pidfile, start)
+    }
+
+    pub(crate) fn wait_running(&self, starting: &mut Starting) -> Result<()> {
         let end = Instant::now() + START_LIMIT;
         loop {
             if let Some(status) = starting.ended() {
@@ -118,8 +129,17 @@ impl<'a> Machine<'a> {
         {
             return Ok(());
         }
-        let woken = Qmp::connect(&self.path(files::QMP), QMP_LIMIT)
-            .and_then(|mut qmp| qmp.execute("cont", json!({}), QMP_LIMIT));
+        // It may be just about to end a migration that somebody who is gone by now began.
+        let end = Instant::now() + QMP_LIMIT;
+        let wake = || {
+            Qmp::connect(&self.path(files::QMP), QMP_LIMIT)
+                .and_then(|mut qmp| qmp.execute("cont", json!({}), QMP_LIMIT))
+        };
+        let mut woken = wake();
+        while matches!(woken, Err(QmpError::Refused { .. })) && Instant::now() < end {
+            thread::sleep(Duration::from_millis(20));
+            woken = wake();
+        }
         match woken {
             Ok(_) => Ok(()),
             Err(error) => Err(self.failed(format!(
@@ -131,7 +151,7 @@ impl<'a> Machine<'a> {
     }
 
     /// Makes an empty file only its owner can read; QEMU itself would let everybody.
-    fn make_private(&self, name: &str) -> Result<()> {
+    pub(crate) fn make_private(&self, name: &str) -> Result<()> {
         let path = self.path(name);
         let made = OpenOptions::new()
             .write(true)
@@ -168,7 +188,7 @@ impl<'a> Machine<'a> {
     }
 
     /// Why QEMU did not come up: its own words, or the port that is in use.
-    fn explain(&self, what: &str) -> DriverError {
+    pub(crate) fn explain(&self, what: &str) -> DriverError {
         let log = fs::read_to_string(self.path(files::QEMU_LOG)).unwrap_or_default();
         let taken = log
             .lines()
@@ -186,7 +206,7 @@ impl<'a> Machine<'a> {
     }
 
     /// QEMU's name for what the machine is doing.
-    fn run_state(&self, socket: &str, limit: Duration) -> Result<String, QmpError> {
+    pub(crate) fn run_state(&self, socket: &str, limit: Duration) -> Result<String, QmpError> {
         let mut qmp = Qmp::connect(&self.path(socket), limit)?;
         let status = qmp.execute("query-status", json!({}), limit)?;
         Ok(status["status"].as_str().unwrap_or_default().to_owned())

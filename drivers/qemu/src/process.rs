@@ -223,6 +223,18 @@ impl Starting {
         self.child.as_mut()?.try_wait().ok().flatten()
     }
 
+    /// Waits a moment for its end, so that its last words are complete.
+    pub(crate) fn ended_within(&mut self, limit: Duration) -> bool {
+        let end = Instant::now() + limit;
+        while self.ended().is_none() {
+            if Instant::now() >= end {
+                return false;
+            }
+            thread::sleep(TICK);
+        }
+        true
+    }
+
     /// Lets it run on its own.
     pub(crate) fn release(mut self) {
         self.released = true;
@@ -248,7 +260,9 @@ impl Drop for Starting {
 
 /// Removes what a run leaves behind. What cannot be removed now is tried again before the next run.
 pub(crate) fn clean(dir: &Path) {
-    for name in files::OF_A_RUN {
+    let saved = dir.join(files::SAVED).exists();
+    let of_a_state: &[&str] = if saved { &[] } else { &files::OF_A_STATE };
+    for name in files::OF_A_RUN.iter().chain(of_a_state) {
         if let Err(error) = fs::remove_file(dir.join(name))
             && error.kind() != std::io::ErrorKind::NotFound
         {

@@ -71,6 +71,11 @@ pub(crate) fn find(name: &str, given: Option<&Path>, search: Option<&OsStr>) -> 
 
 /// Asks a program for its version and refuses one that is too old.
 pub(crate) fn check(program: &Path) -> Result<Version> {
+    Ok(describe(program)?.0)
+}
+
+/// As [`check`]; also the line it says it in, which tells one distribution's build from another's.
+pub(crate) fn describe(program: &Path) -> Result<(Version, String)> {
     let command = Command::new(program.to_string_lossy())
         .arg("--version")
         .deadline(Duration::from_secs(5));
@@ -89,7 +94,7 @@ pub(crate) fn check(program: &Path) -> Result<Version> {
             hint: upgrade_hint(std::env::consts::OS),
         });
     }
-    Ok(version)
+    Ok((version, text.lines().next().unwrap_or_default().to_owned()))
 }
 
 fn install_hint(os: &str) -> String {
