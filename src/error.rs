@@ -187,6 +187,11 @@ impl Error {
     }
 }
 
+/// Whether a program's words are those of a full disk.
+fn is_full(text: &str) -> bool {
+    text.contains("No space left on device")
+}
+
 /// An I/O error's text without "(os error 28)".
 fn plain(error: &io::Error) -> String {
     let text = error.to_string();
@@ -217,9 +222,13 @@ impl From<DriverError> for Error {
             DriverError::NoMachine(_) => {
                 Self::new(Kind::NotRunning, message).hint("run `sampan start` to make and start it")
             }
+            DriverError::Failed { .. } if is_full(&message) => Self::new(Kind::Storage, message),
             DriverError::Failed { .. } => Self::new(Kind::Driver, message)
                 .hint("run `sampan logs` for more, or `sampan start` to try again"),
-            DriverError::Command(error) => Self::from(error).with_kind(Kind::Driver),
+            DriverError::Command(error) => match Self::from(error) {
+                full if full.kind == Kind::Storage => full,
+                error => error.with_kind(Kind::Driver),
+            },
             DriverError::Io { path, source } => Self::io(&path)(source),
         }
     }
@@ -235,7 +244,8 @@ impl From<CommandError> for Error {
         } else {
             Kind::Guest
         };
-        let full = String::from_utf8_lossy(&error.output.stderr).contains("No space left on device");
+        let full = is_full(&String::from_utf8_lossy(&error.output.stderr))
+            || matches!(&error.failure, Failure::Io(cause) if cause.kind() == io::ErrorKind::StorageFull);
         let kind = if full { Kind::Storage } else { kind };
         Self::new(kind, error.to_string())
     }
@@ -251,6 +261,15 @@ mod tests {
         assert_eq!(error.kind(), Kind::Storage);
         assert_eq!(error.to_string(), "/data/x: no space left on device");
         assert!(error.hints()[0].contains("SAMPAN_HOME"));
+    }
+
+    #[test]
+    fn a_full_disk_is_known_by_a_programs_last_words() {
+        let error = DriverError::Failed {
+            name: "a".into(),
+            what: "qemu: /data/a: No space left on device".into(),
+        };
+        assert_eq!(Error::from(error).kind(), Kind::Storage);
     }
 
     #[test]

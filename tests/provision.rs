@@ -232,3 +232,23 @@ fn certificates_are_dated_and_renewed() {
         assert!(walk(node).unwrap().is_empty());
     });
 }
+
+#[test]
+fn certificates_near_their_end_are_renewed_when_the_cluster_starts() {
+    let machine = Machine::start();
+    machine.with(|node| walk(node).map(drop).unwrap());
+    machine.driver.kill(&machine.spec).unwrap();
+    machine.driver.start(&machine.spec).unwrap();
+    let mut soon = rcgen::CertificateParams::new(vec!["x".to_owned()]).unwrap();
+    soon.not_after = (std::time::SystemTime::now() + Duration::from_secs(5 * 86_400)).into();
+    let soon = soon.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+    machine.with(|node| {
+        let path = "/etc/kubernetes/pki/apiserver.crt";
+        node.runner
+            .write_file(path, 0o644, soon.pem().as_bytes())
+            .unwrap();
+        assert!(provision::days_left(node).unwrap() < 30);
+        walk(node).unwrap();
+        assert!(provision::days_left(node).unwrap() > 30);
+    });
+}

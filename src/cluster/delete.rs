@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::{Context, drivers, machine, profile};
 use crate::error::{Error, Kind, Result};
 use crate::kubeconfig::Files;
-use crate::store::lock::Lock;
 
 const LOCK_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -19,13 +18,7 @@ pub fn delete(ctx: &Context, name: &str) -> Result<bool> {
     let files = ctx.layout.profile(name);
     let present = profile::exists(&ctx.layout, name);
     if present {
-        let lock = Lock::acquire(
-            &files.lock,
-            &format!("profile {name}"),
-            LOCK_DEADLINE,
-            &ctx.cancel,
-            &*ctx.reporter,
-        )?;
+        let lock = profile::lock(ctx, name, LOCK_DEADLINE)?;
         remove_machine(ctx, name)?;
         remove_dir(&files.dir)?;
         // The name goes while the lock is held, so nobody waits on a file that is gone.

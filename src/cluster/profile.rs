@@ -3,15 +3,18 @@
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 use sampan_driver::Forward;
 use serde::{Deserialize, Serialize};
 
+use super::Context;
 use crate::bundle::Bundle;
 use crate::error::{Error, Kind, Result};
 use crate::layout::Layout;
 use crate::settings::ClusterSpec;
 use crate::store::atomic;
+use crate::store::lock::Lock;
 
 /// The format this sampan writes; a file with a higher one is from a newer sampan.
 const FORMAT: u32 = 1;
@@ -94,6 +97,21 @@ impl Profile {
         })?;
         atomic::write(&path, 0o600, text.as_bytes())
     }
+}
+
+/// Takes the lock that every verb holds while it changes a profile; waits for another verb until the deadline.
+///
+/// # Errors
+/// [`Kind::Locked`] with who holds it, [`Kind::Interrupted`], or the I/O error of the file.
+pub(super) fn lock(ctx: &Context, name: &str, deadline: Duration) -> Result<Lock> {
+    let path = ctx.layout.profile(name).lock;
+    Lock::acquire(
+        &path,
+        &format!("profile {name}"),
+        deadline,
+        &ctx.cancel,
+        &*ctx.reporter,
+    )
 }
 
 /// Whether anything of the profile is on disk, be it damaged.

@@ -17,7 +17,6 @@ use crate::progress::{StepEnd, StepInfo};
 use crate::provision::readiness::Component;
 use crate::provision::{self, Api};
 use crate::settings::ClusterSpec;
-use crate::store::lock::Lock;
 
 /// How long `start` waits for another verb on the same profile: longer than a cold start takes.
 const LOCK_DEADLINE: Duration = Duration::from_secs(900);
@@ -130,13 +129,7 @@ pub fn start(ctx: &Context, request: &StartRequest) -> Result<Started> {
     let began = Instant::now();
     let name = &request.spec.name;
     let files = ctx.layout.profile(name);
-    let lock = Lock::acquire(
-        &files.lock,
-        &format!("profile {name}"),
-        LOCK_DEADLINE,
-        &ctx.cancel,
-        &*ctx.reporter,
-    )?;
+    let lock = profile::lock(ctx, name, LOCK_DEADLINE)?;
     // Somebody else's entry of this name, or a damaged file, is better known now than after minutes of work.
     kubeconfig::check(ctx, name)?;
     let mut run = Run {

@@ -7,7 +7,6 @@ use sampan_driver::MachineState;
 use super::events::{self, Transient};
 use super::{Context, drivers, machine, profile};
 use crate::error::Result;
-use crate::store::lock::Lock;
 
 /// How long `stop` waits for another verb on the same profile.
 const LOCK_DEADLINE: Duration = Duration::from_secs(300);
@@ -18,14 +17,11 @@ const LOCK_DEADLINE: Duration = Duration::from_secs(300);
 /// When the profile is not there, or its machine can be neither stopped nor killed.
 pub fn stop(ctx: &Context, name: &str, deadline: Duration) -> Result<bool> {
     let files = ctx.layout.profile(name);
+    // A lock of a profile that is not there would stay behind.
+    profile::load(&ctx.layout, name)?;
+    let lock = profile::lock(ctx, name, LOCK_DEADLINE)?;
+    // Whoever held the lock may have changed or deleted it.
     let profile = profile::load(&ctx.layout, name)?;
-    let lock = Lock::acquire(
-        &files.lock,
-        &format!("profile {name}"),
-        LOCK_DEADLINE,
-        &ctx.cancel,
-        &*ctx.reporter,
-    )?;
     let driver = drivers::open_driver(&profile.spec.driver, &ctx.layout, &ctx.drivers)?;
     let spec = machine::spec(ctx, &profile)?;
     let running = matches!(driver.state(&spec)?, MachineState::Running | MachineState::Paused);

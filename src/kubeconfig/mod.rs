@@ -268,7 +268,10 @@ impl Document {
                 .map_err(|error| damaged(&self.path, "it cannot be written").because(error))?,
         };
         let mode = fs::metadata(&self.path).map_or(0o600, |meta| meta.permissions().mode() & 0o7777);
-        atomic::write(&self.path, mode, text.as_bytes()).map_err(|error| error.with_kind(Kind::Kubeconfig))
+        atomic::write(&self.path, mode, text.as_bytes()).map_err(|error| match error.kind() {
+            Kind::Storage => error,
+            _ => error.with_kind(Kind::Kubeconfig),
+        })
     }
 }
 

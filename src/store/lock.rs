@@ -61,7 +61,8 @@ impl Lock {
             }
             if !told {
                 told = true;
-                reporter.detail(&format!(
+                // Not as a step's detail: the wait is often before the first step, and may be long.
+                reporter.info(&format!(
                     "waiting for {what}: {} holds it",
                     describe(holder(path).as_ref())
                 ));

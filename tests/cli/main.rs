@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod config;
+mod disk;
 mod faults;
 mod help;
 mod life;

@@ -1,8 +1,5 @@
 //! Starts that cannot be: each says why and what to do, and leaves nothing behind.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-
 use crate::support::TestEnvironment;
 
 #[test]
@@ -138,33 +135,4 @@ fn a_profile_that_is_damaged_or_newer_is_told_and_can_be_deleted() {
     --- stderr
     "#);
     assert!(!file.exists());
-}
-
-#[test]
-fn a_home_that_cannot_be_written_is_37() {
-    let mut env = TestEnvironment::with_bundle();
-    // A file in the place of a directory stops root as well, whom permissions do not.
-    let (home, is_root) = (env.home(), rustix::process::geteuid().is_root());
-    let bundles = env.layout().bundles();
-    if is_root {
-        env.write(&home.join("taken/data"), "a file");
-    } else {
-        fs::create_dir_all(home.join("taken")).unwrap();
-    }
-    let cache = home.join("taken/cache");
-    fs::create_dir_all(&cache).unwrap();
-    std::os::unix::fs::symlink(bundles, cache.join("bundles")).unwrap();
-    env.set("SAMPAN_HOME", &home.join("taken").to_string_lossy());
-    if !is_root {
-        fs::set_permissions(home.join("taken"), fs::Permissions::from_mode(0o500)).unwrap();
-    }
-    let seen = env.run("start --driver fake");
-    if !is_root {
-        fs::set_permissions(home.join("taken"), fs::Permissions::from_mode(0o700)).unwrap();
-    }
-    let expected = if is_root { "status: 3" } else { "status: 37" };
-    assert!(
-        seen.starts_with(expected) && seen.contains("taken/data") && seen.contains("hint: "),
-        "{seen}"
-    );
 }

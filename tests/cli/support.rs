@@ -1,6 +1,7 @@
 //! A world of its own for each test: home, settings, kubeconfig, and a bundle small enough to make on the spot.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -8,6 +9,11 @@ use sampan::bundle::{self, ImageRef, Manifest};
 use sampan::layout::{BundleLayout, Layout};
 use sampan::progress::{Cancel, Silent};
 use tempfile::TempDir;
+
+/// Whether permissions do not stop this user.
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
 
 /// The world of one test. Clusters that are left in it are deleted at its end.
 pub(crate) struct TestEnvironment {
@@ -31,7 +37,7 @@ impl TestEnvironment {
     /// A world in which the test driver can start clusters.
     pub(crate) fn with_bundle() -> Self {
         let env = Self::new();
-        make_bundle(&env.layout());
+        env.make_bundle();
         env
     }
 
@@ -44,7 +50,12 @@ impl TestEnvironment {
         Layout::under(&self.sampan_home())
     }
 
-    fn sampan_home(&self) -> PathBuf {
+    /// Puts a bundle there; for a world that was made without one.
+    pub(crate) fn make_bundle(&self) {
+        make_bundle(&self.layout());
+    }
+
+    pub(crate) fn sampan_home(&self) -> PathBuf {
         self.dir.path().join("sampan")
     }
 
@@ -82,6 +93,29 @@ impl TestEnvironment {
             .current_dir(self.cwd())
             .stdin(Stdio::null());
         command
+    }
+
+    /// Runs a line as somebody whom permissions stop: as another user when this one is root. The world can then be read by all.
+    pub(crate) fn unprivileged(&self, line: &str) -> Output {
+        if !is_root() {
+            return self.output(line);
+        }
+        // Where the program was built, others may not look.
+        let program = self.dir.path().join("program");
+        fs::copy(env!("CARGO_BIN_EXE_sampan"), &program).unwrap();
+        fs::set_permissions(self.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let plain = self.command(&words);
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(program)
+            .args(plain.get_args())
+            .env_clear()
+            .envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .current_dir("/")
+            .stdin(Stdio::null());
+        command.output().unwrap()
     }
 
     /// Starts a command whose end somebody else waits for.
@@ -202,8 +236,7 @@ fn make_bundle(layout: &Layout) {
     fs::write(files.parts(), names).unwrap();
     fs::write(files.cmdline(), "console=ttyS0\n").unwrap();
     fs::write(files.kubectl(), "#!/bin/sh\necho \"kubectl $*\"\nexit 7\n").unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs::set_permissions(files.kubectl(), mode).unwrap();
+    fs::set_permissions(files.kubectl(), fs::Permissions::from_mode(0o755)).unwrap();
     let image = |image: &bundle::Image| ImageRef {
         name: image.name.clone(),
         tag: image.tag.clone(),

@@ -28,7 +28,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sampan_driver::{Driver, DriverError, Endpoint, Features, Health, MachineSpec, MachineState, Result};
+use sampan_driver::{
+    Driver, DriverError, Endpoint, Features, Health, MachineSpec, MachineState, Result, Runner,
+};
 use serde::{Deserialize, Serialize};
 
 pub use machine::run as run_machine;
@@ -40,7 +42,8 @@ use process::Process;
 const LISTEN_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What goes wrong, and where. Points are the names of driver calls ("check", "create", "start", "stop"), the programs of
-/// guest commands ("tar", "systemctl", "ctr", "kubeadm", …) and "api" (the apiserver never answers).
+/// guest commands ("tar", "systemctl", "ctr", "kubeadm", …), "api" (the apiserver never answers) and "sshd" (hanging there, the
+/// guest has no [`Runner`](sampan_driver::Runner): it is one for SSH, which it never answers).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FakeConfig {
@@ -91,6 +94,11 @@ impl Fake {
         Self { cache, program }
     }
 
+    /// Whether the guest is to be one that should answer by SSH.
+    fn wants_ssh(&self) -> bool {
+        FakeConfig::load(&self.cache).is_ok_and(|config| config.hangs_at("sshd"))
+    }
+
     /// Fails or hangs where `fake.toml` says so.
     fn point(&self, name: &str, point: &str) -> Result<()> {
         let config = FakeConfig::load(&self.cache)?;
@@ -118,7 +126,7 @@ impl Driver for Fake {
             forwards: true,
             loopback_range: cfg!(target_os = "linux"),
             snapshots: false,
-            ssh: false,
+            ssh: self.wants_ssh(),
         }
     }
 
@@ -180,6 +188,8 @@ impl Driver for Fake {
                 Err(_) => {}
             }
             if starting.ended() || Instant::now() >= end {
+                // On a full disk a machine has no last words, and this fails as the machine did.
+                files::write(&files.listening(), b"ended").map_err(DriverError::io(files.listening()))?;
                 let what = fs::read_to_string(files.log()).unwrap_or_default();
                 return Err(DriverError::Failed {
                     name: spec.name.clone(),
@@ -225,11 +235,13 @@ impl Driver for Fake {
     fn endpoint(&self, spec: &MachineSpec) -> Result<Endpoint> {
         let process = Process::find(&spec.dir).ok_or_else(|| DriverError::NoMachine(spec.name.clone()))?;
         let files = Files::new(&spec.dir);
+        let guest = guest::Guest::new(&spec.dir, &spec.name, &self.cache);
+        let runner: Option<Arc<dyn Runner>> = (!self.wants_ssh()).then(|| Arc::new(guest) as _);
         Ok(Endpoint {
             forwards: files.load()?.forwards,
             serial_log: Some(files.log()),
             pid: Some(process.pid()),
-            runner: Some(Arc::new(guest::Guest::new(&spec.dir, &spec.name, &self.cache))),
+            runner,
         })
     }
 }

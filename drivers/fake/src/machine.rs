@@ -31,7 +31,7 @@ pub fn run(dir: &Path) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Where nobody can be told, nobody is.
-            let _ = writeln!(io::stderr(), "{error}");
+            let _ = writeln!(io::stderr(), "{}: {error}", dir.display());
             ExitCode::FAILURE
         }
     }
@@ -40,6 +40,9 @@ pub fn run(dir: &Path) -> ExitCode {
 fn boot(dir: &Path) -> io::Result<()> {
     let files = Files::new(dir);
     let machine = files.load().map_err(io::Error::other)?;
+    let config = FakeConfig::load(&machine.cache).map_err(io::Error::other)?;
+    // Standard output is the console.
+    writeln!(io::stdout(), "{} boots with {} CPUs", machine.name, machine.cpus)?;
     let mut listeners = Vec::new();
     for forward in &machine.forwards {
         match listen(forward.host) {
@@ -54,6 +57,9 @@ fn boot(dir: &Path) -> io::Result<()> {
     guest.boot()?;
     let boot_id = fs::read_to_string(files.guest(BOOT_ID))?.trim().to_owned();
     let cluster = Arc::new(Mutex::new(Cluster::open(&files, &machine.name, &boot_id)?));
+    if config.hangs_at("sshd") {
+        writeln!(io::stdout(), "panic: told to hang before sshd")?;
+    }
     files::write(&files.listening(), b"ok")?;
     let server = Server {
         files,

@@ -7,7 +7,8 @@ use crate::cluster::start::{Run, is_running};
 use crate::cluster::{machine, verdict};
 use crate::error::{Error, Kind, Result};
 
-/// A guest under emulation on a busy host answers within a minute; this long means that it never will.
+/// A guest under emulation on a busy host answers within a minute; this long means that it never will. Whoever waits less for the
+/// cluster waits less for its guest.
 const SSH_DEADLINE: Duration = Duration::from_secs(300);
 
 /// Makes and starts the machine.
@@ -64,7 +65,8 @@ impl Step for Connect {
         let profile = run.profile()?;
         let spec = machine::spec(run.ctx, profile)?;
         let endpoint = run.driver.endpoint(&spec)?;
-        let guest = machine::connect(run.ctx, &*run.driver, profile, &endpoint, SSH_DEADLINE);
+        let deadline = SSH_DEADLINE.min(run.request.wait_timeout);
+        let guest = machine::connect(run.ctx, &*run.driver, profile, &endpoint, deadline);
         run.guest = Some(guest.map_err(|error| unreachable(run, error))?);
         Ok(())
     }
