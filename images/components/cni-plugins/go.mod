@@ -1,4 +1,4 @@
-module sampan/components/cni-plugins
+module components.sampan/cni-plugins
 
 go 1.26.0
 

@@ -1,4 +1,4 @@
-module sampan/components/containerd
+module components.sampan/containerd
 
 go 1.26.6
 

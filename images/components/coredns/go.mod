@@ -1,4 +1,4 @@
-module sampan/components/coredns
+module components.sampan/coredns
 
 go 1.26.0
 

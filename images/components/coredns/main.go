@@ -6,6 +6,8 @@
 package main
 
 import (
+	_ "components.sampan/coredns/slack" // first of all
+
 	_ "github.com/coredns/caddy/onevent"
 	"github.com/coredns/coredns/coremain"
 	_ "github.com/coredns/coredns/plugin/acl"

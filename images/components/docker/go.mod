@@ -1,4 +1,4 @@
-module sampan/components/docker
+module components.sampan/docker
 
 go 1.26.3
 

@@ -1,4 +1,4 @@
-module sampan/components/kubernetes
+module components.sampan/kubernetes
 
 go 1.26.0
 

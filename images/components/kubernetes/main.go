@@ -13,6 +13,8 @@ import (
 	"strings"
 	_ "time/tzdata" // time zones of CronJobs
 
+	_ "components.sampan/kubernetes/slack" // first of all
+
 	"github.com/spf13/cobra"
 
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // kubectl's login plugins

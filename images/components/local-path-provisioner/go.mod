@@ -1,4 +1,4 @@
-module sampan/components/local-path-provisioner
+module components.sampan/local-path-provisioner
 
 go 1.26.0
 

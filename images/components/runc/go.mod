@@ -1,4 +1,4 @@
-module sampan/components/runc
+module components.sampan/runc
 
 go 1.26.0
 
