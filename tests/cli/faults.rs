@@ -11,9 +11,10 @@ use crate::life::alone;
 use crate::support::TestEnvironment;
 
 /// Where the test driver can hang or fail (its own calls, and programs of the guest), and the step that comes there.
-const POINTS: [(&str, &str); 6] = [
+const POINTS: [(&str, &str); 7] = [
     ("create", "Creating VM"),
     ("start", "Creating VM"),
+    ("sshd", "Running Remotely"),
     ("tar", "Preparing Kubernetes"),
     ("ctr", "Loading Images"),
     ("kubeadm", "Booting control plane"),
@@ -23,16 +24,16 @@ const POINTS: [(&str, &str); 6] = [
 /// Far longer than anything here takes.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-fn fault(env: &TestEnvironment, text: &str) {
+pub(crate) fn fault(env: &TestEnvironment, text: &str) {
     env.write(&env.layout().driver_cache("fake").join("fake.toml"), text);
 }
 
-fn heal(env: &TestEnvironment) {
+pub(crate) fn heal(env: &TestEnvironment) {
     fs::remove_file(env.layout().driver_cache("fake").join("fake.toml")).unwrap();
 }
 
 /// Waits until something is so.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + DEADLINE;
     while !is_so() {
         assert!(Instant::now() < end, "{what} did not happen");
@@ -40,7 +41,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-fn signal(child: &Child, name: &str) {
+pub(crate) fn signal(child: &Child, name: &str) {
     let status = Command::new("kill")
         .args([name, &child.id().to_string()])
         .status()
@@ -69,7 +70,7 @@ fn interrupt_at(env: &TestEnvironment, (point, step): (&str, &str)) -> Output {
 }
 
 /// Processes whose command line names a path.
-fn processes_of(dir: &Path) -> Vec<String> {
+pub(crate) fn processes_of(dir: &Path) -> Vec<String> {
     let dir = dir.to_string_lossy().into_owned();
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
@@ -79,7 +80,7 @@ fn processes_of(dir: &Path) -> Vec<String> {
         .collect()
 }
 
-fn nothing_is_left(env: &TestEnvironment) {
+pub(crate) fn nothing_is_left(env: &TestEnvironment) {
     assert_eq!(processes_of(&env.layout().data), Vec::<String>::new());
     assert!(!env.layout().profile("sampan").dir.exists());
     let kubeconfig = fs::read_to_string(env.kubeconfig()).unwrap_or_default();
@@ -167,6 +168,20 @@ fn a_killed_machine_is_seen_and_comes_back() {
             .success()
     );
     until("the end of the machine", || env.status("status") == 3);
+    insta::assert_snapshot!(env.run("status"), @r"
+    status: 3
+    --- stdout
+    sampan
+    type: Control Plane
+    host: Stopped
+    kubelet: Stopped
+    apiserver: Stopped
+    kubeconfig: Configured
+
+    --- stderr
+    ");
+    let objects = env.layout().profile("sampan").machine().join("objects.json");
+    let before = fs::read(&objects).unwrap();
     insta::assert_snapshot!(env.run("ssh -- true"), @r#"
     status: 83
     --- stdout
@@ -174,6 +189,35 @@ fn a_killed_machine_is_seen_and_comes_back() {
     X Exiting due to GUEST_NOT_RUNNING: cluster "sampan" is not running
     hint: run `sampan start -p sampan`
     "#);
+    env.ok("start");
+    assert_eq!(env.status("status"), 0);
+    assert_eq!(
+        fs::read(&objects).unwrap(),
+        before,
+        "what was in the cluster is there"
+    );
+}
+
+#[test]
+fn a_guest_that_never_answers_is_ended_and_its_last_words_are_shown() {
+    let _alone = alone();
+    let env = TestEnvironment::with_bundle();
+    fault(&env, "hang_at = \"sshd\"\n");
+    let seen = env.run("start --driver fake --memory 3g --wait-timeout 1s");
+    assert!(
+        seen.starts_with("status: 82\n")
+            && seen.contains(
+                "X Exiting due to GUEST_TIMEOUT: sampan: sshd did not answer at ADDRESS:2222 within 1s: "
+            )
+            && seen.contains(
+                "\n  end of the machine's serial log:\n    sampan boots with 2 CPUs\n    panic: told to"
+            )
+            && seen.contains("\nhint: run `sampan logs` to see how far the machine came"),
+        "{seen}"
+    );
+    assert_eq!(processes_of(&env.layout().data), Vec::<String>::new());
+    assert_eq!(env.status("status") & 1, 1, "the machine is stopped");
+    heal(&env);
     env.ok("start");
     assert_eq!(env.status("status"), 0);
 }

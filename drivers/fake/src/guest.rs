@@ -215,7 +215,7 @@ impl Guest {
         }
         thread::sleep(Duration::from_millis(config.delay).min(command.deadline));
         let end = Instant::now() + command.deadline;
-        while config.hangs_at(&command.program) {
+        while FakeConfig::load(&self.cache).is_ok_and(|config| config.hangs_at(&command.program)) {
             if Instant::now() >= end {
                 return Err(Failure::Deadline(command.deadline));
             }

@@ -1,0 +1,227 @@
+//! Disks that are full and directories that cannot be written: told with the path and a way out, and nothing is half-written.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::life::alone;
+use crate::support::{TestEnvironment, is_root};
+
+/// Set in the copy of this program that may mount file systems.
+const INSIDE: &str = "SAMPAN_TEST_INSIDE_NAMESPACE";
+
+/// Whether this process may mount file systems that nobody else sees. One that may not runs the test again as one that may, and
+/// gives false; where the system does not allow that, it says so.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says why")]
+fn may_mount(test: &str) -> bool {
+    if std::env::var_os(INSIDE).is_some() {
+        return true;
+    }
+    let flags = if is_root() { "-m" } else { "-rm" };
+    let allowed = Command::new("unshare").args([flags, "true"]).output();
+    if !allowed.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: {test}: this system does not let this user make a mount namespace");
+        return false;
+    }
+    let output = Command::new("unshare")
+        .arg(flags)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(INSIDE, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    false
+}
+
+fn mount(options: &str, dir: &Path) {
+    let status = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", options, "sampan-test"])
+        .arg(dir)
+        .status()
+        .unwrap();
+    assert!(status.success(), "mount -o {options} {}", dir.display());
+}
+
+/// Makes a mounted disk just so large that this much is free on it.
+fn leave_kib(dir: &Path, free: u64) {
+    let disk = rustix::fs::statvfs(dir).unwrap();
+    let used = (disk.f_blocks - disk.f_bfree) * disk.f_frsize / 1024;
+    mount(&format!("remount,size={}k", used + free), dir);
+}
+
+/// A file that is read as a whole, or is not there.
+fn whole(path: &Path, is_whole: impl Fn(&str) -> bool) {
+    match fs::read_to_string(path) {
+        Ok(text) => assert!(is_whole(&text), "{} is half-written:\n{text}", path.display()),
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound),
+    }
+}
+
+fn is_profile(text: &str) -> bool {
+    toml::from_str::<toml::Table>(text).is_ok_and(|table| table.contains_key("spec"))
+}
+
+fn is_kubeconfig(text: &str) -> bool {
+    yaml_serde::from_str::<Value>(text).is_ok_and(|value| value["kind"] == "Config")
+}
+
+/// The error of a full disk, with the place and a hint.
+fn assert_full(seen: &str, place: &str) {
+    let lines = seen.to_lowercase();
+    assert!(
+        seen.starts_with("status: 26\n")
+            && seen.contains("X Exiting due to RSRC_INSUFFICIENT_STORAGE: ")
+            && lines.contains("no space left on device")
+            && seen.contains(place)
+            && seen.contains("hint: free some space"),
+        "{seen}"
+    );
+}
+
+#[test]
+fn a_start_on_a_full_disk_completes_when_there_is_space() {
+    let _alone = alone();
+    if !may_mount("disk::a_start_on_a_full_disk_completes_when_there_is_space") {
+        return;
+    }
+    let env = TestEnvironment::new();
+    let home = env.sampan_home();
+    fs::create_dir(&home).unwrap();
+    mount("size=64m", &home);
+    env.make_bundle();
+    let profile = env.layout().profile("sampan");
+    // The space left doubles until a start comes further, and is none again then: everything a start writes meets a full disk.
+    let (mut free, mut places) = (0, Vec::new());
+    loop {
+        leave_kib(&home, free);
+        let seen = env.run("start --driver fake --memory 3g");
+        whole(&profile.profile_toml(), is_profile);
+        whole(&env.kubeconfig(), is_kubeconfig);
+        if seen.starts_with("status: 0") {
+            break;
+        }
+        assert_full(&seen, "[DIR]/sampan");
+        assert!(free < 8 * 1024, "it never ends: {seen}");
+        free = if places.contains(&seen) {
+            (free * 2).max(4)
+        } else {
+            0
+        };
+        places.push(seen);
+    }
+    places.dedup();
+    assert!(places.len() > 3, "{places:#?}");
+    leave_kib(&home, 8 * 1024);
+    assert_eq!(env.status("status"), 0);
+    // Stopping and deleting need no space.
+    leave_kib(&home, 0);
+    env.ok("stop");
+    env.ok("delete");
+    assert!(!profile.dir.exists());
+}
+
+#[test]
+fn a_kubeconfig_on_a_full_disk_stays_as_it_was() {
+    let _alone = alone();
+    if !may_mount("disk::a_kubeconfig_on_a_full_disk_stays_as_it_was") {
+        return;
+    }
+    let mut env = TestEnvironment::with_bundle();
+    let disk = env.home().join("disk");
+    fs::create_dir(&disk).unwrap();
+    mount("size=1m", &disk);
+    let kubeconfig = disk.join("config");
+    env.set("KUBECONFIG", &kubeconfig.to_string_lossy());
+    let foreign = "apiVersion: v1\nkind: Config\ncurrent-context: mine\n";
+    fs::write(&kubeconfig, foreign).unwrap();
+    leave_kib(&disk, 0);
+    let seen = env.run("start --driver fake --memory 3g");
+    assert_full(&seen, "[DIR]/home/disk/config: no space left on device");
+    assert_eq!(fs::read_to_string(&kubeconfig).unwrap(), foreign);
+    assert_eq!(
+        fs::read_dir(&disk).unwrap().count(),
+        1,
+        "something is left beside it"
+    );
+
+    leave_kib(&disk, 256);
+    env.ok("start");
+    assert_eq!(env.status("status"), 0);
+    leave_kib(&disk, 0);
+    let seen = env.run("delete");
+    assert_full(&seen, "[DIR]/home/disk/config");
+    whole(&kubeconfig, is_kubeconfig);
+    leave_kib(&disk, 256);
+    env.ok("delete");
+    let text = fs::read_to_string(&kubeconfig).unwrap();
+    assert!(!text.contains("sampan"), "{text}");
+}
+
+#[test]
+fn a_home_that_cannot_be_written_is_37() {
+    let _alone = alone();
+    let env = TestEnvironment::new();
+    let home = env.sampan_home();
+    fs::create_dir(&home).unwrap();
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o555)).unwrap();
+    let output = env.unprivileged("start --driver fake --memory 3g");
+    insta::assert_snapshot!(env.seen(&output), @r#"
+    status: 37
+    --- stdout
+    making cluster "sampan": fake, 2 CPUs, 3072 MiB memory, 20000 MiB disk, Kubernetes v1.36.3
+    --- stderr
+    X Exiting due to HOST_HOME_PERMISSION: [DIR]/sampan/data/profiles: permission denied
+    hint: make it writable for you, or set SAMPAN_HOME to a directory that is
+    "#);
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(fs::read_dir(&home).unwrap().count(), 0);
+}
+
+#[test]
+fn somebody_elses_cluster_is_37_and_left_alone() {
+    let _alone = alone();
+    if !is_root() {
+        eprintln!("skipped: only root can make files that are somebody else's");
+        return;
+    }
+    let env = TestEnvironment::with_bundle();
+    env.ok("start --driver fake --memory 3g");
+    for verb in ["status", "start", "stop", "delete"] {
+        let seen = env.seen(&env.unprivileged(verb));
+        assert!(
+            seen.starts_with("status: 37\n")
+                && seen.contains("X Exiting due to HOST_HOME_PERMISSION: [DIR]/sampan/data/")
+                && seen.contains(": permission denied\nhint: make it writable for you"),
+            "{verb}: {seen}"
+        );
+    }
+    assert_eq!(env.status("status"), 0);
+}
+
+#[test]
+fn a_read_only_disk_is_37() {
+    if !may_mount("disk::a_read_only_disk_is_37") {
+        return;
+    }
+    let env = TestEnvironment::new();
+    let home = env.sampan_home();
+    fs::create_dir(&home).unwrap();
+    mount("ro", &home);
+    insta::assert_snapshot!(env.run("start --driver fake --memory 3g"), @r#"
+    status: 37
+    --- stdout
+    making cluster "sampan": fake, 2 CPUs, 3072 MiB memory, 20000 MiB disk, Kubernetes v1.36.3
+    --- stderr
+    X Exiting due to HOST_HOME_PERMISSION: [DIR]/sampan/data/profiles: read-only file system
+    hint: make it writable for you, or set SAMPAN_HOME to a directory that is
+    "#);
+}
