@@ -1,0 +1,2 @@
+// Package slack does something on Linux only.
+package slack
