@@ -25,7 +25,7 @@ tar -C "$tree" --numeric-owner -xf "$tar" --exclude='./dev/*' --exclude='./boot/
 
 make_initrd() {
 	stage=$out/initrd
-	mkdir -p "$stage/bin" "$stage/modules" "$stage/dev" "$stage/proc" "$stage/sys" "$stage/root"
+	mkdir -p "$stage/bin" "$stage/modules" "$stage/dev" "$stage/proc" "$stage/sys" "$stage/sysroot"
 	tar -C "$out" -xf "$tar" ./boot/initrd-init ./boot/initrd-modules
 	cp "$out/boot/initrd-init" "$stage/init"
 	cp "$tree/bin/busybox" "$stage/bin/busybox"
