@@ -36,6 +36,17 @@ pub(crate) fn stop_and_start_keep_everything(world: &World) {
     );
     assert_eq!(output.status.code(), Some(7));
     world.ok(&["start", "-p", PROFILE]);
+    let before = world.ok(&[
+        "ssh",
+        "-p",
+        PROFILE,
+        "--",
+        "journalctl --boot -1 --no-pager --lines 20",
+    ]);
+    assert!(
+        before.contains("Journal stopped") || before.contains("Power"),
+        "no orderly end:\n{before}"
+    );
     everything_is_there(world);
 }
 
