@@ -31,7 +31,7 @@ impl Files {
     }
 
     /// The machine's description; the machine exists when it does.
-    fn machine(&self) -> PathBuf {
+    pub(crate) fn machine(&self) -> PathBuf {
         self.dir.join("machine.json")
     }
 
@@ -48,15 +48,25 @@ impl Files {
         self.dir.join("serial.log")
     }
 
+    /// All that the guest remembers: the names below are in there, so that it is replaced as a whole.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.dir.join("state")
+    }
+
     /// What the cluster holds: survives stops and kills, as etcd does.
     pub(crate) fn objects(&self) -> PathBuf {
-        self.dir.join("objects.json")
+        self.state().join("objects.json")
+    }
+
+    /// The name of the cluster's node, once there is one.
+    pub(crate) fn node(&self) -> PathBuf {
+        self.state().join("node")
     }
 
     /// Where a path of the guest is on the host. Parts like `..` are dropped.
     pub(crate) fn guest(&self, path: &str) -> PathBuf {
         let parts = path.split('/').filter(|part| !matches!(*part, "" | "." | ".."));
-        parts.fold(self.dir.join("guest"), |dir, part| dir.join(part))
+        parts.fold(self.state().join("guest"), |dir, part| dir.join(part))
     }
 
     pub(crate) fn exists(&self) -> bool {
@@ -94,6 +104,6 @@ mod tests {
     #[test]
     fn no_path_of_the_guest_leads_out_of_it() {
         let files = Files::new(Path::new("/m"));
-        assert_eq!(files.guest("/etc/../../x"), Path::new("/m/guest/etc/x"));
+        assert_eq!(files.guest("/etc/../../x"), Path::new("/m/state/guest/etc/x"));
     }
 }

@@ -70,7 +70,7 @@ impl Guest {
             "cat" => self.cat(&args).map_err(failed),
             "false" => Err((1, String::new())),
             "echo" => Ok(format!("{}\n", args.join(" ")).into_bytes()),
-            "hostname" if args.is_empty() => Ok(format!("{}\n", self.name).into_bytes()),
+            "hostname" if args.is_empty() => Ok(self.hostname()),
             "ctr" if args.contains(&"list") => self.images().map_err(failed),
             "kubeadm" => self.kubeadm(&args).map(|()| Vec::new()).map_err(failed),
             "rm" => self.rm(&args).map(|()| Vec::new()).map_err(failed),
@@ -85,6 +85,12 @@ impl Guest {
             "journalctl" => Ok(b"nothing ever happens here\n".to_vec()),
             _ => Ok(Vec::new()),
         }
+    }
+
+    /// What the disk says; a fork has its source's until it is told another one.
+    fn hostname(&self) -> Vec<u8> {
+        let own = || format!("{}\n", self.name).into_bytes();
+        fs::read(self.files.guest("/etc/hostname")).unwrap_or_else(|_| own())
     }
 
     fn cat(&self, paths: &[&str]) -> io::Result<Vec<u8>> {
@@ -167,8 +173,21 @@ impl Guest {
         if args[0] == "certs" || !self.files.guest(API_KEY).exists() {
             self.certify()?;
         }
+        if args[0] == "init" && !self.files.node().exists() {
+            let node = self.node_of(args).unwrap_or_else(|| self.name.clone());
+            files::write(&self.files.node(), node.as_bytes())?;
+        }
         files::write(&self.files.guest(KUBELET_CONFIG), b"kind: KubeletConfiguration\n")?;
         self.unit("start", "kubelet.service")
+    }
+
+    /// The node's name in kubeadm's configuration.
+    fn node_of(&self, args: &[&str]) -> Option<String> {
+        let at = args.iter().position(|arg| *arg == "--config")?;
+        let text = fs::read_to_string(self.files.guest(args.get(at + 1)?)).ok()?;
+        let mut lines = text.lines().skip_while(|line| *line != "nodeRegistration:");
+        let name = lines.find_map(|line| line.strip_prefix("  name: "))?;
+        Some(name.trim_matches('"').to_owned())
     }
 
     /// A certificate for the apiserver by the cluster's own authority, which the provisioner has put here.
@@ -215,7 +234,9 @@ impl Guest {
         }
         thread::sleep(Duration::from_millis(config.delay).min(command.deadline));
         let end = Instant::now() + command.deadline;
-        while FakeConfig::load(&self.cache).is_ok_and(|config| config.hangs_at(&command.program)) {
+        let hangs = || FakeConfig::load(&self.cache).is_ok_and(|config| config.hangs_at(&command.program));
+        let held = || Process::find(&self.dir).is_some_and(|process| process.is_held());
+        while hangs() || held() {
             if Instant::now() >= end {
                 return Err(Failure::Deadline(command.deadline));
             }

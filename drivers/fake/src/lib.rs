@@ -13,6 +13,8 @@
 //! | `http`     | just enough of HTTP                                          |
 //! | `cluster`  | just enough of the Kubernetes API                            |
 //! | `objects`  | the states of objects that controllers would bring about     |
+//! | `saved`    | what is known of a saved state, a layer's archives           |
+//! | `snapshot` | the optional ability of saving machines                      |
 
 mod cluster;
 mod files;
@@ -21,6 +23,8 @@ mod http;
 mod machine;
 mod objects;
 mod process;
+mod saved;
+mod snapshot;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,7 +33,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sampan_driver::{
-    Driver, DriverError, Endpoint, Features, Health, MachineSpec, MachineState, Result, Runner,
+    Driver, DriverError, Endpoint, Features, Health, MachineSpec, MachineState, Result, Runner, Snapshot,
 };
 use serde::{Deserialize, Serialize};
 
@@ -41,9 +45,11 @@ use process::Process;
 /// How long a process may take to listen.
 const LISTEN_DEADLINE: Duration = Duration::from_secs(10);
 
-/// What goes wrong, and where. Points are the names of driver calls ("check", "create", "start", "stop"), the programs of
-/// guest commands ("tar", "systemctl", "ctr", "kubeadm", …), "api" (the apiserver never answers) and "sshd" (hanging there, the
-/// guest has no [`Runner`](sampan_driver::Runner): it is one for SSH, which it never answers).
+/// What goes wrong, and where. Points are the names of driver calls ("check", "create", "start", "stop", "save", "freeze",
+/// "checkpoint", "fork", "restore", "pause"), late ones of some ("save-end": ended and not recorded yet; "freeze-end",
+/// "checkpoint-end", "fork-end"), the programs of guest commands ("tar", "systemctl", "ctr", "kubeadm", …), "api" (the apiserver
+/// never answers), "resume" (failing there, a saved state is refused) and "sshd" (hanging there, the guest has no
+/// [`Runner`](sampan_driver::Runner): it is one for SSH, which it never answers).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FakeConfig {
@@ -53,6 +59,10 @@ pub struct FakeConfig {
     pub fail_at: Option<String>,
     /// The point that never ends (a guest command: not before its deadline).
     pub hang_at: Option<String>,
+    /// The point ("save", "freeze" or "checkpoint") at which the disk is full.
+    pub full_at: Option<String>,
+    /// The hypervisor's version; none means this crate's. What another version saved cannot be used.
+    pub version: Option<String>,
 }
 
 impl FakeConfig {
@@ -69,6 +79,10 @@ impl FakeConfig {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(DriverError::io(path)(error)),
         }
+    }
+
+    fn version(&self) -> &str {
+        self.version.as_deref().unwrap_or(env!("CARGO_PKG_VERSION"))
     }
 
     fn fails_at(&self, point: &str) -> bool {
@@ -113,40 +127,9 @@ impl Fake {
         }
         Ok(())
     }
-}
 
-impl Driver for Fake {
-    fn name(&self) -> &'static str {
-        "fake"
-    }
-
-    fn features(&self) -> Features {
-        Features {
-            direct_boot: true,
-            forwards: true,
-            loopback_range: cfg!(target_os = "linux"),
-            snapshots: false,
-            ssh: self.wants_ssh(),
-        }
-    }
-
-    fn check(&self) -> Result<Health> {
-        if FakeConfig::load(&self.cache)?.fails_at("check") {
-            return Err(DriverError::Unhealthy {
-                what: "the fake driver was told to be unhealthy".to_owned(),
-                hint: "change fake.toml".to_owned(),
-            });
-        }
-        self.point("host", "check")?;
-        Ok(Health {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            accelerator: String::new(),
-            reason: String::new(),
-        })
-    }
-
-    fn create(&self, spec: &MachineSpec) -> Result<()> {
-        self.point(&spec.name, "create")?;
+    /// Writes down what the machine is; from then on it exists.
+    fn describe(&self, spec: &MachineSpec) -> Result<()> {
         let machine = Machine {
             name: spec.name.clone(),
             cache: self.cache.clone(),
@@ -162,16 +145,9 @@ impl Driver for Fake {
         Files::new(&spec.dir).create(&machine)
     }
 
-    fn start(&self, spec: &MachineSpec) -> Result<()> {
+    /// Starts the machine's process and waits until it listens.
+    fn launch(&self, spec: &MachineSpec) -> Result<()> {
         let files = Files::new(&spec.dir);
-        if !files.exists() {
-            return Err(DriverError::NoMachine(spec.name.clone()));
-        }
-        self.point(&spec.name, "start")?;
-        if Process::find(&spec.dir).is_some() {
-            return Ok(());
-        }
-        self.create(spec)?;
         fs::remove_file(files.listening())
             .or_else(absent)
             .map_err(DriverError::io(files.listening()))?;
@@ -201,6 +177,50 @@ impl Driver for Fake {
         starting.release();
         Ok(())
     }
+}
+
+impl Driver for Fake {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    fn features(&self) -> Features {
+        Features {
+            direct_boot: true,
+            forwards: true,
+            loopback_range: cfg!(target_os = "linux"),
+            snapshots: cfg!(target_os = "linux"),
+            ssh: self.wants_ssh(),
+        }
+    }
+
+    fn check(&self) -> Result<Health> {
+        if FakeConfig::load(&self.cache)?.fails_at("check") {
+            return Err(DriverError::Unhealthy {
+                what: "the fake driver was told to be unhealthy".to_owned(),
+                hint: "change fake.toml".to_owned(),
+            });
+        }
+        self.point("host", "check")?;
+        Ok(Health {
+            version: FakeConfig::load(&self.cache)?.version().to_owned(),
+            accelerator: String::new(),
+            reason: String::new(),
+        })
+    }
+
+    fn create(&self, spec: &MachineSpec) -> Result<()> {
+        self.point(&spec.name, "create")?;
+        let state = Files::new(&spec.dir).state();
+        if saved::below(&state).is_empty() {
+            saved::stand_on(&state, spec.disk.base.clone()).map_err(DriverError::io(&state))?;
+        }
+        self.describe(spec)
+    }
+
+    fn start(&self, spec: &MachineSpec) -> Result<()> {
+        self.resume(spec).map(drop)
+    }
 
     fn stop(&self, spec: &MachineSpec, deadline: Duration) -> Result<()> {
         self.point(&spec.name, "stop")?;
@@ -226,6 +246,7 @@ impl Driver for Fake {
 
     fn state(&self, spec: &MachineSpec) -> Result<MachineState> {
         Ok(match Process::find(&spec.dir) {
+            Some(process) if process.is_held() => MachineState::Paused,
             Some(_) => MachineState::Running,
             None if Files::new(&spec.dir).exists() => MachineState::Stopped,
             None => MachineState::Absent,
@@ -243,6 +264,10 @@ impl Driver for Fake {
             pid: Some(process.pid()),
             runner,
         })
+    }
+
+    fn snapshots(&self) -> Option<&dyn Snapshot> {
+        self.features().snapshots.then_some(self)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::FakeConfig;
 use crate::cluster::Cluster;
 use crate::files::{self, Files};
 use crate::guest::{API_CERT, API_KEY, BOOT_ID, Guest};
-use crate::http;
+use crate::{http, saved};
 
 /// The apiserver's port in the guest.
 const API_PORT: u16 = 8443;
@@ -41,8 +41,10 @@ fn boot(dir: &Path) -> io::Result<()> {
     let files = Files::new(dir);
     let machine = files.load().map_err(io::Error::other)?;
     let config = FakeConfig::load(&machine.cache).map_err(io::Error::other)?;
+    let resumes = saved::is_there(&files.state());
     // Standard output is the console.
-    writeln!(io::stdout(), "{} boots with {} CPUs", machine.name, machine.cpus)?;
+    let does = if resumes { "goes on" } else { "boots" };
+    writeln!(io::stdout(), "{} {does} with {} CPUs", machine.name, machine.cpus)?;
     let mut listeners = Vec::new();
     for forward in &machine.forwards {
         match listen(forward.host) {
@@ -54,9 +56,12 @@ fn boot(dir: &Path) -> io::Result<()> {
         }
     }
     let guest = Guest::new(dir, &machine.name, &machine.cache);
-    guest.boot()?;
-    let boot_id = fs::read_to_string(files.guest(BOOT_ID))?.trim().to_owned();
-    let cluster = Arc::new(Mutex::new(Cluster::open(&files, &machine.name, &boot_id)?));
+    if resumes {
+        // From here on disk and memory move on, and what was saved no longer fits.
+        saved::forget(&files.state())?;
+    } else {
+        guest.boot()?;
+    }
     if config.hangs_at("sshd") {
         writeln!(io::stdout(), "panic: told to hang before sshd")?;
     }
@@ -64,8 +69,9 @@ fn boot(dir: &Path) -> io::Result<()> {
     let server = Server {
         files,
         guest,
+        name: machine.name,
         cache: machine.cache,
-        cluster,
+        cluster: Arc::default(),
     };
     let threads: Vec<_> = listeners
         .into_iter()
@@ -97,8 +103,10 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 struct Server {
     files: Files,
     guest: Guest,
+    name: String,
     cache: PathBuf,
-    cluster: Arc<Mutex<Cluster>>,
+    /// Opened when it is first asked for: only kubeadm gives the node its name.
+    cluster: Arc<Mutex<Option<Cluster>>>,
 }
 
 impl Server {
@@ -125,9 +133,23 @@ impl Server {
         let identity = Identity::from_pkcs8(&cert, &key).map_err(io::Error::other)?;
         let acceptor = TlsAcceptor::new(identity).map_err(io::Error::other)?;
         let stream = acceptor.accept(stream).map_err(io::Error::other)?;
+        let mut cluster = self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
+        if cluster.is_none() {
+            *cluster = Some(self.open()?);
+        }
+        drop(cluster);
         http::serve(stream, |request| {
             let mut cluster = self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
-            cluster.answer(request)
+            match cluster.as_mut() {
+                Some(cluster) => cluster.answer(request),
+                None => http::Answer::Text(500, "there is no cluster".to_owned()),
+            }
         })
+    }
+
+    fn open(&self) -> io::Result<Cluster> {
+        let node = fs::read_to_string(self.files.node()).unwrap_or_else(|_| self.name.clone());
+        let boot_id = fs::read_to_string(self.files.guest(BOOT_ID))?;
+        Cluster::open(&self.files, node.trim(), boot_id.trim())
     }
 }

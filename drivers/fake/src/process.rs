@@ -53,6 +53,8 @@ impl Process {
     pub(crate) fn end(&self, deadline: Duration) -> Result<()> {
         if !deadline.is_zero() {
             self.signal(Signal::TERM);
+            // One that is held hears it when it goes on.
+            self.signal(Signal::CONT);
             if self.ended_within(deadline) {
                 return Ok(());
             }
@@ -65,6 +67,37 @@ impl Process {
             name: self.dir.display().to_string(),
             what: "its process does not end".to_owned(),
         })
+    }
+
+    /// Holds it between two instructions.
+    pub(crate) fn hold(&self) -> Result<()> {
+        self.signal(Signal::STOP);
+        self.becomes(true)
+    }
+
+    /// Lets it go on.
+    pub(crate) fn go_on(&self) -> Result<()> {
+        self.signal(Signal::CONT);
+        self.becomes(false)
+    }
+
+    /// Whether it is held.
+    pub(crate) fn is_held(&self) -> bool {
+        state(self.pid) == Some('T')
+    }
+
+    fn becomes(&self, held: bool) -> Result<()> {
+        let end = Instant::now() + KILL_DEADLINE;
+        while self.is_held() != held {
+            if Instant::now() >= end || self.is_gone() {
+                return Err(DriverError::Failed {
+                    name: self.dir.display().to_string(),
+                    what: "its process can be neither held nor let go on".to_owned(),
+                });
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     fn signal(&self, signal: Signal) {
@@ -174,6 +207,23 @@ fn runs(pid: Pid, dir: &Path) -> bool {
     };
     let wanted = format!("{VERB}\0{}", dir.display());
     line.trim_end_matches('\0').ends_with(&wanted)
+}
+
+/// What a process is doing, as a letter: T for held.
+fn state(pid: Pid) -> Option<char> {
+    let pid = pid.as_raw_nonzero();
+    if cfg!(target_os = "linux") {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        return stat.rsplit_once(')')?.1.trim_start().chars().next();
+    }
+    let output = Command::new("ps")
+        .args(["-o", "state=", "-p", &pid.to_string()])
+        .output()
+        .ok()?;
+    String::from_utf8_lossy(&output.stdout)
+        .trim_start()
+        .chars()
+        .next()
 }
 
 /// Arguments of a process with a zero byte between them.

@@ -14,6 +14,7 @@ fn free_port() -> SocketAddr {
 }
 
 fn spec(dir: &Path) -> MachineSpec {
+    std::fs::write(dir.join("base"), "").unwrap();
     MachineSpec {
         name: "test".into(),
         dir: dir.join("machine"),
