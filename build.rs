@@ -1,5 +1,25 @@
-//! The images tree is embedded in the binary: a file that is new there must make cargo build again.
+//! What is embedded in the binary: a file that is new there must make cargo build again. And a hash of the provisioner, which
+//! is part of the key of the layers it makes.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::Hasher;
+use std::path::Path;
 
 fn main() {
     println!("cargo::rerun-if-changed=images");
+    println!("cargo::rerun-if-changed=src/provision");
+    let mut hash = DefaultHasher::new();
+    add(&mut hash, Path::new("src/provision"));
+    println!("cargo::rustc-env=SAMPAN_PROVISIONER={:016x}", hash.finish());
+}
+
+/// Names and contents, in the order of the names.
+fn add(hash: &mut DefaultHasher, path: &Path) {
+    hash.write(path.to_string_lossy().as_bytes());
+    let Ok(entries) = std::fs::read_dir(path) else {
+        return hash.write(&std::fs::read(path).unwrap_or_default());
+    };
+    let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    paths.iter().for_each(|path| add(hash, path));
 }

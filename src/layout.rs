@@ -12,6 +12,12 @@
 //!                   /pki/               ca.crt, ca.key, admin.crt, admin.key
 //!                   /seed.img           FAT image the guest reads its identity from
 //!                   /machine/           the driver's own: disk, sockets, pidfile, serial log
+//! DATA/layers/ID/                       a layer made of a user's machine by `snapshot save` or `fork`; as below
+//! CACHE/layers/KEY/layer.toml           a ready layer: what it is, sizes and sums; written last
+//!                 /state/               the driver's own: memory, devices and disk of the machine
+//!                 /ssh/ /pki/ seed.img  the identity its machine has; forks begin with it
+//! CACHE/layers/.making-KEY/             the same under construction: laid out as DATA
+//! CACHE/layers/.damaged-KEY/            one that failed its check
 //! CACHE/bundles/KEY/                    one bundle (bundle.toml, disk.raw, parts.img, …)
 //! CACHE/build/                          component builds by hash, the unpacked images tree, logs
 //! CACHE/drivers/NAME/                   verdicts of host probes
@@ -69,6 +75,31 @@ impl Layout {
         }
     }
 
+    /// The directory of all ready layers.
+    pub fn ready_layers(&self) -> PathBuf {
+        self.cache.join("layers")
+    }
+
+    /// One ready layer.
+    pub fn ready_layer(&self, key: &str) -> LayerLayout {
+        LayerLayout(self.ready_layers().join(key))
+    }
+
+    /// Where a ready layer is made: laid out as `data`, with one profile in it.
+    pub fn template(&self, key: &str) -> PathBuf {
+        self.ready_layers().join(format!("{TEMPLATE_PREFIX}{key}"))
+    }
+
+    /// The directory of all layers made of users' machines.
+    pub fn user_layers(&self) -> PathBuf {
+        self.data.join("layers")
+    }
+
+    /// A layer made of a user's machine.
+    pub fn user_layer(&self, id: &str) -> LayerLayout {
+        LayerLayout(self.user_layers().join(id))
+    }
+
     /// The directory of all bundles.
     pub fn bundles(&self) -> PathBuf {
         self.cache.join("bundles")
@@ -89,6 +120,31 @@ impl Layout {
         self.cache.join("locks").join(format!("{key}.lock"))
     }
 }
+
+/// What the names of ready layers under construction begin with.
+pub const TEMPLATE_PREFIX: &str = ".making-";
+
+/// Names inside a layer's directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerLayout(pub PathBuf);
+
+impl LayerLayout {
+    /// What the layer is; there when the layer is complete.
+    pub fn manifest(&self) -> PathBuf {
+        self.0.join("layer.toml")
+    }
+
+    /// The driver's own.
+    pub fn state(&self) -> PathBuf {
+        self.0.join(LAYER_STATE)
+    }
+}
+
+/// The driver's own directory in a layer.
+pub const LAYER_STATE: &str = "state";
+
+/// What of a profile's directory is its identity to the guest; a layer has the same names.
+pub const IDENTITY: [&str; 3] = ["ssh", "pki", "seed.img"];
 
 /// Names inside a profile's directory.
 #[derive(Debug, Clone, PartialEq, Eq)]

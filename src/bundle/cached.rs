@@ -1,14 +1,14 @@
 //! Directories of the build cache: sealed with the sums of their files, and checked when a bundle takes files from them.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::manifest::{FileSum, Manifest};
+use super::manifest::Manifest;
 use crate::error::{Error, Kind, Result};
 use crate::layout::BundleLayout;
 use crate::progress::{Cancel, Silent};
+use crate::store::sums::Sums;
 use crate::store::{atomic, sparse};
 
 /// Sums of the files in a directory of the cache.
@@ -32,7 +32,7 @@ pub(super) fn is_whole(dir: &Path) -> bool {
     })
 }
 
-fn sums(dir: &Path) -> Option<BTreeMap<String, FileSum>> {
+fn sums(dir: &Path) -> Option<Sums> {
     toml::from_str(&fs::read_to_string(dir.join(SUMS)).ok()?).ok()
 }
 

@@ -1,16 +1,15 @@
 //! `bundle.toml`: what a bundle holds, with sizes and sha256 sums; and the two checks against it, a cheap and a full one.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File, FileTimes};
+use std::fs;
 use std::path::Path;
-use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
 use crate::layout::BundleLayout;
-use crate::progress::{Bar, Cancel, Reporter, Unit};
-use crate::store::{atomic, hash};
+use crate::progress::{Cancel, Reporter};
+use crate::store::atomic;
+use crate::store::sums::{self, Sums};
 
 /// The version of the file's format.
 pub const FORMAT: u32 = 1;
@@ -38,7 +37,7 @@ pub struct Manifest {
     #[serde(rename = "image")]
     pub images: Vec<ImageRef>,
     /// Files by path relative to the bundle.
-    pub files: BTreeMap<String, FileSum>,
+    pub files: Sums,
 }
 
 /// A component of a bundle.
@@ -61,16 +60,6 @@ pub struct ImageRef {
     pub tag: String,
     /// Digest of its manifest, "sha256:…".
     pub digest: String,
-}
-
-/// Size and sum of a file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FileSum {
-    /// In hex.
-    pub sha256: String,
-    /// In bytes.
-    pub size: u64,
 }
 
 impl Manifest {
@@ -125,16 +114,8 @@ impl Manifest {
     ///
     /// # Errors
     /// The I/O error with the path, or [`Kind::Interrupted`].
-    pub fn sums(dir: &Path, cancel: &Cancel, reporter: &dyn Reporter) -> Result<BTreeMap<String, FileSum>> {
-        let names = files_in(dir, "")?;
-        let total = names.iter().map(|name| size(&dir.join(name))).sum();
-        let bar = reporter.bar("sealing the bundle", Some(total), Unit::Bytes);
-        let mut sums = BTreeMap::new();
-        for (name, sum) in sum_all(dir, &names, &*bar)? {
-            cancel.check()?;
-            sums.insert(name, sum);
-        }
-        Ok(sums)
+    pub fn sums(dir: &Path, cancel: &Cancel, reporter: &dyn Reporter) -> Result<Sums> {
+        sums::of_tree(dir, "sealing the bundle", cancel, reporter)
     }
 
     /// Whether the files look whole: all there, of the right size, and none written to after the manifest was. The last kind is
@@ -143,37 +124,7 @@ impl Manifest {
     /// # Errors
     /// The I/O error with the path.
     pub fn damage(&self, bundle: &BundleLayout) -> Result<Option<String>> {
-        let sealed = bundle
-            .manifest()
-            .metadata()
-            .and_then(|meta| meta.modified())
-            .map_err(Error::io(&bundle.manifest()))?;
-        let mut touched = Vec::new();
-        for (name, sum) in &self.files {
-            let Ok(meta) = bundle.0.join(name).metadata() else {
-                return Ok(Some(format!("{name} is missing")));
-            };
-            if meta.len() != sum.size {
-                return Ok(Some(format!(
-                    "{name} has {} bytes instead of {}",
-                    meta.len(),
-                    sum.size
-                )));
-            }
-            if meta.modified().is_ok_and(|modified| modified > sealed) {
-                touched.push(name.clone());
-            }
-        }
-        if touched.is_empty() {
-            return Ok(None);
-        }
-        let damage = self.compare(bundle, &touched, &crate::progress::Silent)?;
-        if damage.is_none() {
-            // Only touched: so that the next check need not read it again. Not being allowed to costs only that time.
-            let now = FileTimes::new().set_modified(SystemTime::now());
-            let _ = File::open(bundle.manifest()).and_then(|file| file.set_times(now));
-        }
-        Ok(damage)
+        sums::damage(&bundle.0, &self.files, &bundle.manifest())
     }
 
     /// Reads every file and compares its sum. Returns what is wrong.
@@ -181,81 +132,14 @@ impl Manifest {
     /// # Errors
     /// The I/O error with the path.
     pub fn verify(&self, bundle: &BundleLayout, reporter: &dyn Reporter) -> Result<Option<String>> {
-        if let Some(damage) = self.damage(bundle)? {
-            return Ok(Some(damage));
-        }
-        let names: Vec<String> = self.files.keys().cloned().collect();
-        self.compare(bundle, &names, reporter)
+        sums::verify(
+            &bundle.0,
+            &self.files,
+            &bundle.manifest(),
+            "checking the bundle",
+            reporter,
+        )
     }
-
-    fn compare(
-        &self,
-        bundle: &BundleLayout,
-        names: &[String],
-        reporter: &dyn Reporter,
-    ) -> Result<Option<String>> {
-        let total = names
-            .iter()
-            .filter_map(|name| self.files.get(name))
-            .map(|sum| sum.size)
-            .sum();
-        let bar = reporter.bar("checking the bundle", Some(total), Unit::Bytes);
-        let found = sum_all(&bundle.0, names, &*bar)?;
-        let differs = |(name, sum): &(String, FileSum)| self.files.get(name) != Some(sum);
-        Ok(found
-            .into_iter()
-            .find(differs)
-            .map(|(name, _)| format!("{name} has another content than it should")))
-    }
-}
-
-/// Sums of these files, two at a time.
-fn sum_all(dir: &Path, names: &[String], bar: &dyn Bar) -> Result<Vec<(String, FileSum)>> {
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    let worker = || -> Result<Vec<_>> {
-        let mut sums = Vec::new();
-        while let Some(name) = names.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
-            let path = dir.join(name);
-            let sha256 = hash::file(&path, &mut |count| bar.advance(count))?;
-            sums.push((
-                name.clone(),
-                FileSum {
-                    sha256,
-                    size: size(&path),
-                },
-            ));
-        }
-        Ok(sums)
-    };
-    std::thread::scope(|scope| {
-        let other = scope.spawn(worker);
-        let mut sums: Vec<_> = worker()?;
-        let others = other
-            .join()
-            .map_err(|_| Error::new(Kind::Internal, "a thread that hashes files failed"))??;
-        sums.extend(others);
-        Ok(sums)
-    })
-}
-
-fn size(path: &Path) -> u64 {
-    path.metadata().map_or(0, |meta| meta.len())
-}
-
-/// Paths of all files below a directory, relative to it.
-fn files_in(dir: &Path, prefix: &str) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(dir).map_err(Error::io(dir))? {
-        let entry = entry.map_err(Error::io(dir))?;
-        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
-        if entry.file_type().map_err(Error::io(dir))?.is_dir() {
-            names.extend(files_in(&entry.path(), &format!("{name}/"))?);
-        } else {
-            names.push(name);
-        }
-    }
-    names.sort();
-    Ok(names)
 }
 
 #[cfg(test)]

@@ -15,18 +15,17 @@ mod tools;
 mod tree;
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::time::Duration;
 
 pub use catalog::{Catalog, Component, Dest, Head, Image, Layer, LayerFile, LayerLink, Program};
-pub use manifest::{ComponentRef, FORMAT, FileSum, ImageRef, Manifest};
+pub use manifest::{ComponentRef, FORMAT, ImageRef, Manifest};
 pub use tree::catalog;
 
 use crate::error::{Error, Kind, Result};
 use crate::layout::{BundleLayout, Layout};
 use crate::progress::{Cancel, Reporter};
 use crate::store::lock::Lock;
+use crate::store::sums::disk_usage;
 use crate::store::{atomic, hash};
 
 /// How long a build waits for another one: longer than any build takes.
@@ -269,17 +268,4 @@ fn lock(layout: &Layout, reporter: &dyn Reporter, cancel: &Cancel) -> Result<Loc
         cancel,
         reporter,
     )
-}
-
-/// Space on the disk, holes not counted.
-fn disk_usage(dir: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(dir) else { return 0 };
-    entries
-        .flatten()
-        .map(|entry| match entry.metadata() {
-            Ok(meta) if meta.is_dir() => disk_usage(&entry.path()),
-            Ok(meta) => meta.blocks() * 512,
-            Err(_) => 0,
-        })
-        .sum()
 }

@@ -9,6 +9,7 @@ mod drivers;
 mod events;
 mod kubeconfig;
 mod last_words;
+mod layer;
 mod machine;
 mod profile;
 mod seed;
@@ -16,6 +17,7 @@ mod start;
 mod status;
 mod steps;
 mod stop;
+mod template;
 mod verdict;
 
 use std::path::PathBuf;
@@ -26,10 +28,10 @@ pub use delete::{delete, purge};
 pub use drivers::{DriverOptions, driver_names, open_driver};
 pub use events::{Event, Transient};
 pub use kubeconfig::update_context;
-pub use profile::{Profile, current, exists, list, load, set_current};
+pub use profile::{Place, Profile, current, exists, list, load, set_current};
 pub use start::{StartRequest, Started, start};
 pub use status::{ComponentState, HostState, KubeconfigState, Status, status};
-pub use stop::stop;
+pub use stop::{StopMode, Stopped, stop};
 
 use crate::layout::Layout;
 use crate::progress::{Cancel, Reporter};

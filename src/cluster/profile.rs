@@ -32,6 +32,9 @@ pub struct Profile {
     /// sha256 of that bundle's base disk: a bundle built anew has the same key and, file for file, the same content, but the
     /// machine's own layer fits only the very blocks it was made over.
     pub base: String,
+    /// The node's name in the cluster: a fork keeps that of the machine it was forked from.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) node: String,
     /// The host's loopback address of this cluster.
     pub address: IpAddr,
     /// Port of `address` that leads to the apiserver.
@@ -42,6 +45,17 @@ pub struct Profile {
     pub spec: ClusterSpec,
 }
 
+/// Where the host reaches a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// A loopback address.
+    pub address: IpAddr,
+    /// Its port that leads to the apiserver.
+    pub api_port: u16,
+    /// Its port that leads to sshd.
+    pub ssh_port: u16,
+}
+
 /// Only what says whether the rest can be read.
 #[derive(Deserialize)]
 struct Header {
@@ -50,17 +64,49 @@ struct Header {
 
 impl Profile {
     /// A profile of this format.
-    pub fn new(spec: ClusterSpec, bundle: &Bundle, address: IpAddr, api_port: u16, ssh_port: u16) -> Self {
-        let (bundle, base) = (bundle.key.clone(), bundle.base_sum());
+    pub fn new(spec: ClusterSpec, bundle: &Bundle, place: Place) -> Self {
         Self {
             format: FORMAT,
-            bundle,
-            base,
-            address,
-            api_port,
-            ssh_port,
+            bundle: bundle.key.clone(),
+            base: bundle.base_sum(),
+            node: String::new(),
+            address: place.address,
+            api_port: place.api_port,
+            ssh_port: place.ssh_port,
             spec,
         }
+    }
+
+    /// The node's name in the cluster.
+    pub fn node(&self) -> &str {
+        if self.node.is_empty() {
+            &self.spec.name
+        } else {
+            &self.node
+        }
+    }
+
+    /// Gives the node the name it has in the layer that the machine is forked from.
+    pub(super) fn name_node(&mut self, name: &str) {
+        self.node = if name == self.spec.name {
+            String::new()
+        } else {
+            name.to_owned()
+        };
+    }
+
+    /// Where the host reaches the cluster.
+    pub(super) fn place(&self) -> Place {
+        Place {
+            address: self.address,
+            api_port: self.api_port,
+            ssh_port: self.ssh_port,
+        }
+    }
+
+    /// Puts the cluster elsewhere on the host; its machine must not run.
+    pub(super) fn put(&mut self, place: Place) {
+        (self.address, self.api_port, self.ssh_port) = (place.address, place.api_port, place.ssh_port);
     }
 
     /// Where the host reaches the apiserver.

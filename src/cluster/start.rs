@@ -5,9 +5,11 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sampan_driver::{Driver, MachineState, Runner};
+use sampan_driver::{Driver, DriverError, MachineSpec, MachineState, Runner};
 
 use super::events::{self, Transient};
+use super::layer::Layer;
+use super::profile::Place;
 use super::steps::{self, Step};
 use super::{Context, Profile, drivers, kubeconfig, last_words, machine, profile, status};
 use crate::bundle::Bundle;
@@ -29,8 +31,11 @@ const STEPS: &[&dyn Step] = &[
     &steps::Driver,
     &steps::Bundle,
     &steps::Profile,
+    &steps::Ready,
+    &steps::Identity,
     &steps::Machine,
     &steps::Connect,
+    &steps::Wake,
     &steps::Guest("Preparing Kubernetes", provision::BASE),
     &steps::Guest("Starting Runtime", provision::RUNTIME),
     &steps::Guest("Loading Images", provision::IMAGES),
@@ -54,6 +59,10 @@ pub struct StartRequest {
     pub keep_context: bool,
     /// Stops after the bundle is there.
     pub download_only: bool,
+    /// Boots and initialises the machine instead of forking it from the ready snapshot.
+    pub fresh: bool,
+    /// Where the host is to reach the cluster, instead of choosing.
+    pub place: Option<Place>,
 }
 
 /// What came of a start.
@@ -75,11 +84,15 @@ pub(super) struct Run<'a> {
     pub(super) driver: Box<dyn Driver>,
     pub(super) bundle: Option<Bundle>,
     pub(super) profile: Option<Profile>,
+    /// What the machine is to be forked from; none for one that exists, or boots.
+    pub(super) layer: Option<Layer>,
     pub(super) guest: Option<Arc<dyn Runner>>,
     /// Made when first asked for and kept: under emulation a TLS handshake costs a tenth of a second.
     api: OnceCell<Api>,
     /// This run started the machine, so this run ends it when it fails.
-    pub(super) booted: bool,
+    pub(super) launched: bool,
+    /// This run let the machine go on where it was saved: the guest has slept.
+    pub(super) woken: bool,
     /// The cluster was brought up completely since its machine started, and its API answers: nothing in the guest is to be done.
     pub(super) settled: bool,
     /// Some step did something.
@@ -138,9 +151,11 @@ pub fn start(ctx: &Context, request: &StartRequest) -> Result<Started> {
         driver: drivers::open_driver(&request.spec.driver, &ctx.layout, &ctx.drivers)?,
         bundle: None,
         profile: profile_if_any(ctx, name)?,
+        layer: None,
         guest: None,
         api: OnceCell::new(),
-        booted: false,
+        launched: false,
+        woken: false,
         settled: false,
         changed: false,
         files,
@@ -204,7 +219,7 @@ fn walk(run: &mut Run<'_>) -> Result<()> {
 
 /// Ends the machine that a failed start began and puts the guest's last words on the error.
 fn clean_up(run: &Run<'_>, error: Error) -> Error {
-    let Some(profile) = run.profile.as_ref().filter(|_| run.booted) else {
+    let Some(profile) = run.profile.as_ref().filter(|_| run.launched) else {
         return error;
     };
     let Ok(spec) = machine::spec(run.ctx, profile) else {
@@ -215,12 +230,7 @@ fn clean_up(run: &Run<'_>, error: Error) -> Error {
         .endpoint(&spec)
         .ok()
         .and_then(|endpoint| endpoint.serial_log);
-    if let Some(guest) = &run.guest {
-        // What the guest still holds in memory would be lost, and done again by the next start.
-        let sync = sampan_driver::Command::new("sync").deadline(SYNC_DEADLINE);
-        let _ = guest.run(&sync);
-    }
-    if let Err(kill) = run.driver.kill(&spec) {
+    if let Err(kill) = put_back(run, &spec) {
         run.ctx
             .reporter
             .warn(&format!("the machine is still running: {kill}"));
@@ -231,6 +241,21 @@ fn clean_up(run: &Run<'_>, error: Error) -> Error {
             error.detail("end of the machine's serial log", &lines)
         }
         _ => error,
+    }
+}
+
+/// Leaves a machine as it was before this run launched it, as far as that goes.
+fn put_back(run: &Run<'_>, spec: &MachineSpec) -> Result<(), DriverError> {
+    if let Some(guest) = &run.guest {
+        // What the guest still holds in memory would be lost, and done again by the next start.
+        let sync = sampan_driver::Command::new("sync").deadline(SYNC_DEADLINE);
+        let _ = guest.run(&sync);
+    }
+    match run.driver.snapshots() {
+        // Nothing of the user's is in it yet, and the next start forks it again.
+        _ if run.layer.is_some() => run.driver.remove(spec),
+        Some(snapshots) if run.woken && snapshots.save(spec).is_ok() => Ok(()),
+        _ => run.driver.kill(spec),
     }
 }
 

@@ -125,7 +125,7 @@ fn components(ctx: &Context, profile: &Profile) -> (ComponentState, ComponentSta
     };
     let lease = format!(
         "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{}",
-        profile.spec.name
+        profile.node()
     );
     // One answer tells both: whoever serves a lease from etcd is a working apiserver.
     match api.get_within(&lease, API_DEADLINE) {

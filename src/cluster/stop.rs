@@ -1,12 +1,12 @@
-//! `stop`: the guest powers off; its disk and everything in the cluster stay.
+//! `stop`: the machine is saved with its memory, or the guest powers off; its disk and everything in the cluster stay.
 
 use std::time::Duration;
 
 use sampan_driver::{Command, Driver, MachineSpec, MachineState};
 
 use super::events::{self, Transient};
-use super::{Context, Profile, drivers, machine, profile};
-use crate::error::Result;
+use super::{Context, Profile, drivers, machine, profile, template};
+use crate::error::{Kind, Result};
 
 /// How long `stop` waits for another verb on the same profile.
 const LOCK_DEADLINE: Duration = Duration::from_secs(300);
@@ -14,11 +14,31 @@ const LOCK_DEADLINE: Duration = Duration::from_secs(300);
 /// How long the guest may take to hear that it shall power off.
 const ASK_DEADLINE: Duration = Duration::from_secs(20);
 
-/// Stops a profile's machine; true when it was running. The guest is asked to power off and killed after `deadline`.
+/// What becomes of the machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum StopMode {
+    /// It is saved with its memory and goes on at the next start.
+    #[default]
+    Save,
+    /// Its guest powers off.
+    Shutdown,
+}
+
+/// What came of a stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped {
+    /// Whether there was anything to stop.
+    pub was_running: bool,
+    /// Whether the machine's memory is kept now.
+    pub saved: bool,
+}
+
+/// Stops a profile's machine. One that cannot be saved powers off, with a warning; a guest that does not power off within `deadline`
+/// is killed.
 ///
 /// # Errors
-/// When the profile is not there, or its machine can be neither stopped nor killed.
-pub fn stop(ctx: &Context, name: &str, deadline: Duration) -> Result<bool> {
+/// When the profile is not there, the disk is full, or the machine can be neither stopped nor killed.
+pub fn stop(ctx: &Context, name: &str, mode: StopMode, deadline: Duration) -> Result<Stopped> {
     let files = ctx.layout.profile(name);
     // A lock of a profile that is not there would stay behind.
     profile::load(&ctx.layout, name)?;
@@ -28,21 +48,78 @@ pub fn stop(ctx: &Context, name: &str, deadline: Duration) -> Result<bool> {
     let driver = drivers::open_driver(&profile.spec.driver, &ctx.layout, &ctx.drivers)?;
     let spec = machine::spec(ctx, &profile)?;
     let state = driver.state(&spec)?;
-    let running = matches!(state, MachineState::Running | MachineState::Paused);
-    if running {
+    let was_running = matches!(state, MachineState::Running | MachineState::Paused);
+    if was_running {
         // Only for the eyes of `status`: on a full disk, of all times, a cluster must be stoppable.
         let _ = events::write(&files, Transient::Stopping, "");
     }
+    let stopped = match mode {
+        StopMode::Save if was_running => save(ctx, &*driver, &profile, &spec, state, deadline),
+        StopMode::Shutdown | StopMode::Save => shut_down(ctx, &*driver, &profile, &spec, state, deadline),
+    };
+    events::clear(&files);
+    drop(lock);
+    Ok(Stopped {
+        was_running,
+        saved: stopped?,
+    })
+}
+
+/// Saves the machine, or powers it off where it cannot be saved; true when it was saved.
+fn save(
+    ctx: &Context,
+    driver: &dyn Driver,
+    profile: &Profile,
+    spec: &MachineSpec,
+    state: MachineState,
+    deadline: Duration,
+) -> Result<bool> {
+    let Some(snapshots) = driver.snapshots() else {
+        return shut_down(ctx, driver, profile, spec, state, deadline);
+    };
+    // If what is saved cannot be used one day, the machine boots its disk.
+    let synced = match state {
+        MachineState::Running => template::sync(ctx, driver, profile),
+        // It was synced before it was held.
+        _ => Ok(()),
+    };
+    let saved = synced.and_then(|()| Ok(snapshots.save(spec)?));
+    match saved {
+        Ok(effort) => {
+            tracing::info!(paused = ?effort.paused, bytes = effort.written, "saved");
+            Ok(true)
+        }
+        Err(error) if matches!(error.kind(), Kind::Storage | Kind::Interrupted) => {
+            Err(error.hint("`sampan stop --shutdown` powers the machine off and needs no room"))
+        }
+        Err(error) => {
+            ctx.reporter.warn(&format!(
+                "the machine cannot be saved and is powered off: {error}"
+            ));
+            shut_down(ctx, driver, profile, spec, driver.state(spec)?, deadline)
+        }
+    }
+}
+
+/// Powers the machine off; what was saved of a stopped one is given up, so that it boots next.
+fn shut_down(
+    ctx: &Context,
+    driver: &dyn Driver,
+    profile: &Profile,
+    spec: &MachineSpec,
+    state: MachineState,
+    deadline: Duration,
+) -> Result<bool> {
     if state == MachineState::Running
-        && let Err(error) = power_off(ctx, &*driver, &profile, &spec)
+        && let Err(error) = power_off(ctx, driver, profile, spec)
     {
         tracing::debug!(%error, "the guest cannot be asked to power off");
     }
-    let stopped = driver.stop(&spec, deadline);
-    events::clear(&files);
-    drop(lock);
-    stopped?;
-    Ok(running)
+    driver.stop(spec, deadline)?;
+    if let Some(snapshots) = driver.snapshots() {
+        snapshots.discard(spec)?;
+    }
+    Ok(false)
 }
 
 /// Tells the guest to power off. The driver's power button alone does not do: a node runs no daemon that listens to it.

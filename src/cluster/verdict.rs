@@ -1,4 +1,4 @@
-//! Remembers that a cluster was brought up completely since its machine started (`state.toml`), so that starting it again need not
+//! Remembers that a cluster was brought up completely since its machine booted (`state.toml`), so that starting it again need not
 //! look into the guest.
 
 use std::fs;
@@ -28,16 +28,18 @@ fn inputs(profile: &Profile) -> Result<String> {
     ))
 }
 
-/// Whether a start finished since the machine runs, and the node is Ready right now.
+/// Whether a start finished since the machine booted, and the node is Ready right now.
 pub(super) fn is_settled(run: &Run<'_>) -> Result<bool> {
-    let profile = run.profile()?;
-    let Ok(text) = fs::read_to_string(run.files.state_toml()) else {
-        return Ok(false);
-    };
-    let Ok(state) = toml::from_str::<State>(&text) else {
-        return Ok(false);
-    };
-    Ok(state.settled == inputs(profile)? && status::node_is_ready(run.api()?, &profile.spec.name))
+    Ok(is_noted(run)? && status::node_is_ready(run.api()?, run.profile()?.node()))
+}
+
+/// Whether a start of this very cluster finished since the machine booted.
+pub(super) fn is_noted(run: &Run<'_>) -> Result<bool> {
+    let noted = fs::read_to_string(run.files.state_toml())
+        .ok()
+        .and_then(|text| toml::from_str::<State>(&text).ok());
+    let inputs = inputs(run.profile()?)?;
+    Ok(noted.is_some_and(|state| state.settled == inputs))
 }
 
 /// Notes that a start has finished.
@@ -51,7 +53,7 @@ pub(super) fn settle(run: &Run<'_>) -> Result<()> {
     atomic::write(&run.files.state_toml(), 0o600, text.as_bytes())
 }
 
-/// Forgets it, before a machine is started.
+/// Forgets it, when a machine boots.
 pub(super) fn forget(files: &ProfileLayout) -> Result<()> {
     match fs::remove_file(files.state_toml()) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

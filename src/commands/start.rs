@@ -34,6 +34,8 @@ pub(super) fn run(app: &App, args: &StartArgs) -> Result<u8> {
         wait_timeout,
         keep_context: settings.flag("keep-context"),
         download_only: args.download_only == Some(true),
+        fresh: false,
+        place: None,
     };
     let ctx = app.work()?;
     if existing.is_none() {

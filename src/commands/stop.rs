@@ -45,14 +45,14 @@ pub(super) fn run(app: &App, args: &StopArgs) -> Result<u8> {
 
 fn stop(app: &App, ctx: &Context, step: StepInfo, name: &str, keep_context: bool) -> Result<()> {
     app.ui.step_begin(step);
-    let stopped = cluster::stop(ctx, name, DEADLINE);
+    let stopped = cluster::stop(ctx, name, cluster::StopMode::Save, DEADLINE);
     let end = if stopped.is_ok() {
         StepEnd::Done
     } else {
         StepEnd::Failed
     };
     app.ui.step_end(step, end);
-    let was_running = stopped?;
+    let was_running = stopped?.was_running;
     if !keep_context {
         Files::new(ctx.kubeconfig.clone()).remove(name)?;
     }

@@ -37,7 +37,7 @@ pub(super) fn apply(node: &Node<'_>) -> Result<()> {
     mount_parts(node)?;
     let entries = entries(node)?;
     let changed = guest::update(node, &entries)?;
-    let hostname = Command::new("hostname").arg(&node.spec.name);
+    let hostname = Command::new("hostname").arg(node.name);
     let modules = Command::new("modprobe")
         .arg("--all")
         .args(render::base(&MODULES[1..])?.lines());
@@ -51,9 +51,9 @@ pub(super) fn apply(node: &Node<'_>) -> Result<()> {
 }
 
 fn entries(node: &Node<'_>) -> Result<Vec<Entry>> {
-    let context = json!({ "name": node.spec.name, "address": node.address });
+    let context = json!({ "name": node.name, "address": node.address });
     let mut entries = vec![
-        Entry::File(HOSTNAME, 0o644, format!("{}\n", node.spec.name)),
+        Entry::File(HOSTNAME, 0o644, format!("{}\n", node.name)),
         Entry::File("/etc/hosts", 0o644, render::render("base/hosts", context)?),
         Entry::File(MODULES, 0o644, render::base(&MODULES[1..])?.into()),
         Entry::File(SYSCTL, 0o644, render::base(&SYSCTL[1..])?.into()),

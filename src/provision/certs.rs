@@ -9,23 +9,42 @@ use crate::error::{Error, Kind, Result};
 
 const API_SERVER: &str = "/etc/kubernetes/pki/apiserver.crt";
 
+/// Certificates that end sooner are renewed when the cluster starts or goes on, before the apiserver is asked for anything: it
+/// could not be trusted with one that has expired.
+const RENEW_WITHIN_DAYS: i64 = 30;
+
 /// For how many days from now, by the host's clock, the apiserver's certificate is good; negative when it has expired.
 ///
 /// # Errors
 /// [`Kind::Guest`] when the guest cannot be asked; [`Kind::ControlPlane`] when it has no such certificate.
 pub fn days_left(node: &Node<'_>) -> Result<i64> {
-    let pem = node.runner.run(&Command::new("cat").arg(API_SERVER))?;
+    days_of(&node.runner.run(&Command::new("cat").arg(API_SERVER))?.stdout)
+}
+
+/// As [`days_left`], of a certificate that was read already.
+pub(super) fn days_of(pem: &[u8]) -> Result<i64> {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs();
-    let end = not_after(&pem.stdout).ok_or_else(|| {
+    let end = not_after(pem).ok_or_else(|| {
         Error::new(
             Kind::ControlPlane,
             format!("{API_SERVER} in the guest is not a certificate"),
         )
     })?;
     Ok((end - i64::try_from(now).unwrap_or(i64::MAX)).div_euclid(86400))
+}
+
+/// Renews the certificates, which are good for this many days, if that is not long.
+pub(super) fn renew_if_near_end(node: &Node<'_>, days: i64) -> Result<()> {
+    if days >= RENEW_WITHIN_DAYS {
+        return Ok(());
+    }
+    node.reporter.info(&format!(
+        "renewing the cluster's certificates: they are good for {days} days"
+    ));
+    renew(node)
 }
 
 /// Renews what kubeadm made, then lets the control plane start with it.

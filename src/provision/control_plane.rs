@@ -38,10 +38,6 @@ const STALE: &[&str] = &[
 /// Lets the controller manager and the scheduler start.
 const RELEASE: &str = "/usr/local/lib/sampan/release";
 
-/// Certificates that end sooner are renewed when the cluster starts, before the apiserver is asked for anything: it could not
-/// be trusted with one that has expired.
-const RENEW_WITHIN_DAYS: i64 = 30;
-
 /// How long one answer of the apiserver may take.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -59,13 +55,7 @@ pub(super) fn apply(node: &Node<'_>) -> Result<()> {
     let digest = digest(node)?;
     if stamp.is(&digest)? {
         guest::systemctl(node, &["start", UNIT], Kind::ControlPlane)?;
-        let days = certs::days_left(node)?;
-        if days < RENEW_WITHIN_DAYS {
-            node.reporter.info(&format!(
-                "renewing the cluster's certificates: they are good for {days} days"
-            ));
-            return certs::renew(node);
-        }
+        certs::renew_if_near_end(node, certs::days_left(node)?)?;
     } else {
         guest::run(node, &Command::new("rm").arg("-f").args(STALE.iter().copied()))?;
         guest::install(node, &entries(node)?)?;

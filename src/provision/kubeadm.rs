@@ -174,7 +174,7 @@ fn init(node: &Node<'_>) -> Result<InitConfiguration> {
             bind_port: API_PORT,
         },
         node_registration: NodeRegistration {
-            name: node.spec.name.clone(),
+            name: node.name.to_owned(),
             cri_socket: format!("unix://{}", runtime::SOCKET),
             taints: [],
             kubelet_extra_args: args(
@@ -219,7 +219,8 @@ fn cluster(node: &Node<'_>, gates: &BTreeMap<String, bool>) -> Result<ClusterCon
     Ok(ClusterConfiguration {
         api_version: "kubeadm.k8s.io/v1beta4",
         kind: "ClusterConfiguration",
-        cluster_name: spec.name.clone(),
+        // Not the profile's name: forks keep what the cluster was made with.
+        cluster_name: node.name.to_owned(),
         kubernetes_version: spec.kubernetes_version.clone(),
         control_plane_endpoint: format!("{}:{API_PORT}", node.address),
         encryption_algorithm: "ECDSA-P256",

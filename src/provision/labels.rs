@@ -55,7 +55,7 @@ pub(super) fn apply(node: &Node<'_>) -> Result<()> {
 }
 
 fn path(node: &Node<'_>) -> String {
-    format!("/api/v1/nodes/{}", node.spec.name)
+    format!("/api/v1/nodes/{}", node.name)
 }
 
 fn labels(node: &Node<'_>) -> Map<String, Value> {

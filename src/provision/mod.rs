@@ -24,6 +24,7 @@ mod storage;
 #[cfg(test)]
 mod testing;
 mod tuning;
+mod wake;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -35,6 +36,7 @@ use sha2::{Digest, Sha256};
 pub use api::{Api, SERVER_NAME};
 pub use certs::{days_left, renew};
 pub use last_words::last_words;
+pub use wake::{rename, wake};
 
 use crate::error::{Error, Kind, Result};
 use crate::progress::{Cancel, Reporter};
@@ -50,6 +52,8 @@ pub struct Node<'a> {
     pub runner: &'a dyn Runner,
     /// The cluster's API as the host reaches it. It need not answer yet.
     pub api: &'a Api,
+    /// The node's name.
+    pub name: &'a str,
     /// What the cluster is to be.
     pub spec: &'a ClusterSpec,
     /// What the bundle brought.

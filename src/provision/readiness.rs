@@ -115,17 +115,52 @@ const CHECKS: &[Check] = &[
     },
 ];
 
+/// A cluster that was healthy when its machine was saved.
+const AWAKE: &[Check] = &[
+    Check {
+        what: "the apiserver",
+        asked_by: &[],
+        probe: api_server,
+        hint: "see `sampan logs`; `sampan stop --shutdown` and `sampan start` boot the machine",
+        fatal: true,
+    },
+    Check {
+        what: "kubelet's answers",
+        asked_by: &[],
+        probe: kubelet_answers,
+        hint: "see `sampan ssh -- journalctl -u kubelet`",
+        fatal: true,
+    },
+    Check {
+        what: "the node",
+        asked_by: &[],
+        probe: node_says_ready,
+        hint: "see `sampan kubectl -- describe node`",
+        fatal: true,
+    },
+];
+
 /// Waits until everything that `components` ask for is true.
 ///
 /// # Errors
 /// [`Kind::ControlPlaneTimeout`] with what was missing, why, and the guest's last words; [`Kind::Interrupted`]; whatever keeps
 /// the guest from being asked at all.
 pub fn wait(node: &Node<'_>, components: &[Component], deadline: Duration) -> Result<()> {
+    let asked = |check: &&Check| check.asked_by.iter().any(|one| components.contains(one));
+    walk(node, CHECKS.iter().filter(asked), deadline)
+}
+
+/// Waits until a cluster that was healthy when its machine was saved goes on: apiserver and kubelet answer, the node is Ready.
+///
+/// # Errors
+/// As [`wait`].
+pub fn wait_awake(node: &Node<'_>, deadline: Duration) -> Result<()> {
+    walk(node, AWAKE.iter(), deadline)
+}
+
+fn walk<'a>(node: &Node<'_>, checks: impl Iterator<Item = &'a Check>, deadline: Duration) -> Result<()> {
     let end = Instant::now() + deadline;
-    for check in CHECKS
-        .iter()
-        .filter(|check| check.asked_by.iter().any(|one| components.contains(one)))
-    {
+    for check in checks {
         if let Err(reason) = until(node, check, end)? {
             let message = format!(
                 "{} not ready within {}s: {reason}",
@@ -188,7 +223,7 @@ fn api_server(node: &Node<'_>) -> Result<State> {
 fn kubelet_answers(node: &Node<'_>) -> Result<State> {
     let answer = node
         .api
-        .text(&format!("/api/v1/nodes/{}/proxy/healthz", node.spec.name));
+        .text(&format!("/api/v1/nodes/{}/proxy/healthz", node.name));
     Ok(match answer {
         Ok(text) => unless(text.trim() == "ok", || text),
         Err(error) if error.kind() == Kind::NotFound => {
@@ -207,22 +242,10 @@ fn default_service_account(node: &Node<'_>) -> Result<State> {
 
 /// Ready, and said so since the guest booted: what an earlier life of the node reported does not count.
 fn node_ready(node: &Node<'_>) -> Result<State> {
-    let Some(there) = node.api.find(&format!("/api/v1/nodes/{}", node.spec.name))? else {
-        return Ok(State::NotYet("not registered yet".into()));
+    let there = match find_node(node)? {
+        Ok(there) => there,
+        Err(reason) => return Ok(State::NotYet(reason)),
     };
-    let conditions = there["status"]["conditions"].as_array();
-    let Some(ready) = conditions
-        .into_iter()
-        .flatten()
-        .find(|one| one["type"] == "Ready")
-    else {
-        return Ok(State::NotYet("no status yet".into()));
-    };
-    if ready["status"] != "True" {
-        return Ok(State::NotYet(
-            ready["message"].as_str().unwrap_or("not ready").to_owned(),
-        ));
-    }
     let boot = node
         .runner
         .run(&Command::new("cat").arg("/proc/sys/kernel/random/boot_id"))?
@@ -230,6 +253,30 @@ fn node_ready(node: &Node<'_>) -> Result<State> {
     Ok(unless(there["status"]["nodeInfo"]["bootID"] == *boot, || {
         "no report since the machine started".into()
     }))
+}
+
+/// Ready, as the apiserver has it.
+fn node_says_ready(node: &Node<'_>) -> Result<State> {
+    Ok(find_node(node)?.map_or_else(State::NotYet, |_| State::Ready))
+}
+
+/// The node, or why it is not Ready.
+fn find_node(node: &Node<'_>) -> Result<Result<Value, String>> {
+    let Some(there) = node.api.find(&format!("/api/v1/nodes/{}", node.name))? else {
+        return Ok(Err("not registered yet".into()));
+    };
+    let conditions = there["status"]["conditions"].as_array();
+    let ready = conditions
+        .into_iter()
+        .flatten()
+        .find(|one| one["type"] == "Ready");
+    Ok(match ready {
+        None => Err("no status yet".into()),
+        Some(ready) if ready["status"] != "True" => {
+            Err(ready["message"].as_str().unwrap_or("not ready").to_owned())
+        }
+        Some(_) => Ok(there),
+    })
 }
 
 fn kube_proxy(node: &Node<'_>) -> Result<State> {

@@ -97,6 +97,7 @@ impl Fixture {
         Node {
             runner: &Yes,
             api: &self.api,
+            name: &self.spec.name,
             spec: &self.spec,
             parts: &self.parts,
             pki: &self.pki,

@@ -5,3 +5,4 @@ pub mod atomic;
 pub mod hash;
 pub mod lock;
 pub mod sparse;
+pub mod sums;

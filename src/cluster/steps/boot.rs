@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sampan_driver::Started;
+
 use super::Step;
 use crate::cluster::start::{Run, is_running};
 use crate::cluster::{machine, verdict};
@@ -25,12 +27,35 @@ impl Step for Machine {
 
     fn run(&self, run: &mut Run<'_>) -> Result<()> {
         announce(run)?;
-        verdict::forget(&run.files)?;
         let spec = machine::spec(run.ctx, run.profile()?)?;
-        run.driver.create(&spec)?;
+        let Some(snapshots) = run.driver.snapshots() else {
+            verdict::forget(&run.files)?;
+            run.driver.create(&spec)?;
+            run.launched = true;
+            return Ok(run.driver.start(&spec)?);
+        };
+        match &run.layer {
+            Some(layer) => {
+                snapshots.fork(&spec, &layer.files.state())?;
+                verdict::settle(run)?;
+            }
+            None => run.driver.create(&spec)?,
+        }
         // From here on the machine is ours to end, even if starting it fails half-way.
-        run.booted = true;
-        Ok(run.driver.start(&spec)?)
+        run.launched = true;
+        let started = snapshots.resume(&spec)?;
+        match &started {
+            Started::Booted(reason) => {
+                verdict::forget(&run.files)?;
+                if let Some(reason) = reason {
+                    run.ctx.reporter.warn(&format!(
+                        "what was saved of the machine cannot be used, it boots from its disk: {reason}"
+                    ));
+                }
+            }
+            Started::Running | Started::Resumed => run.woken = true,
+        }
+        Ok(())
     }
 }
 
@@ -57,7 +82,7 @@ impl Step for Connect {
     }
 
     fn is_done(&self, run: &mut Run<'_>) -> Result<bool> {
-        run.settled = verdict::is_settled(run)?;
+        run.settled = !run.woken && verdict::is_settled(run)?;
         Ok(run.settled)
     }
 

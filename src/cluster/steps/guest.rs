@@ -54,6 +54,7 @@ pub(super) fn with_node<T>(run: &Run<'_>, call: impl FnOnce(&Node<'_>) -> Result
     call(&Node {
         runner: run.guest()?,
         api: run.api()?,
+        name: profile.node(),
         spec: &profile.spec,
         parts: &parts,
         pki: &pki,

@@ -5,14 +5,18 @@ mod bundle;
 mod driver;
 mod guest;
 mod profile;
+mod ready;
 mod verify;
+mod wake;
 
 pub(super) use boot::{Connect, Machine};
 pub(super) use bundle::Bundle;
 pub(super) use driver::Driver;
 pub(super) use guest::Guest;
-pub(super) use profile::Profile;
+pub(super) use profile::{Identity, Profile};
+pub(super) use ready::Ready;
 pub(super) use verify::Verify;
+pub(super) use wake::Wake;
 
 use super::start::Run;
 use crate::error::Result;

@@ -1,4 +1,4 @@
-//! The profile is on disk: address, keys, certificates, seed.
+//! The profile is on disk: what it is, where it is reached; keys, certificates, seed.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::Step;
 use crate::cluster::profile::{self, API_PORT};
 use crate::cluster::start::{Run, is_running};
-use crate::cluster::{Context, seed};
+use crate::cluster::{Context, layer, seed};
 use crate::error::{Error, Result};
 use crate::layout::ProfileLayout;
 use crate::store::lock::Lock;
@@ -34,21 +34,52 @@ impl Step for Profile {
         let name = &run.request.spec.name;
         let files = &run.files;
         crate::store::atomic::make_private_dir(&files.dir)?;
-        remote::keys::ensure(&files.ssh_key(), &format!("sampan {name}"))?;
-        remote::keys::ensure(&files.ssh_host_key(), &format!("sampan {name} host"))?;
-        pki::ensure(&files.pki(), name)?;
-        write_seed(files, name)?;
         let spec = run.request.spec.clone();
-        let profile = match run.profile.take() {
+        let mut profile = match run.profile.take() {
             Some(old) => profile::Profile { spec, ..old },
             None => place(ctx, run, spec)?,
         };
+        if let Some(place) = run.request.place {
+            profile.put(place);
+        }
         profile.save(&ctx.layout)?;
         if profile::current(&ctx.layout).is_none() {
             profile::set_current(&ctx.layout, name)?;
         }
         run.profile = Some(profile);
         Ok(())
+    }
+}
+
+/// The guest knows the host by keys and certificates: those of the layer it is forked from, or new ones.
+pub(in crate::cluster) struct Identity;
+
+impl Step for Identity {
+    fn names(&self) -> (&'static str, &'static str) {
+        ("Generating certificates", "making keys and certificates")
+    }
+
+    fn is_done(&self, run: &mut Run<'_>) -> Result<bool> {
+        is_running(run)
+    }
+
+    fn run(&self, run: &mut Run<'_>) -> Result<()> {
+        if let Some(layer) = &run.layer {
+            layer::copy_identity(&layer.files.0, &run.files.dir)?;
+            let mut profile = run.profile()?.clone();
+            profile.name_node(&layer.manifest.node);
+            profile.save(&run.ctx.layout)?;
+            run.profile = Some(profile);
+        }
+        let (files, node) = (&run.files, run.profile()?.node());
+        remote::keys::ensure(&files.ssh_key(), &format!("sampan {node}"))?;
+        remote::keys::ensure(&files.ssh_host_key(), &format!("sampan {node} host"))?;
+        pki::ensure(&files.pki(), node)?;
+        write_seed(files, node)
+    }
+
+    fn changes(&self) -> bool {
+        false
     }
 }
 
@@ -71,13 +102,12 @@ fn place(ctx: &Context, run: &Run<'_>, spec: crate::settings::ClusterSpec) -> Re
         })
         .collect();
     let chosen = network::choose(&used, &[API_PORT, SSH_PORT], run.driver.features().loopback_range)?;
-    let profile = profile::Profile::new(
-        spec,
-        run.bundle()?,
-        chosen.address.into(),
-        chosen.port(API_PORT)?,
-        chosen.port(SSH_PORT)?,
-    );
+    let place = profile::Place {
+        address: chosen.address.into(),
+        api_port: chosen.port(API_PORT)?,
+        ssh_port: chosen.port(SSH_PORT)?,
+    };
+    let profile = profile::Profile::new(spec, run.bundle()?, place);
     profile.save(&ctx.layout)?;
     drop(lock);
     Ok(profile)

@@ -5,7 +5,7 @@ use super::guest::with_node;
 use crate::cluster::start::Run;
 use crate::cluster::verdict;
 use crate::error::Result;
-use crate::provision::readiness;
+use crate::provision::{self, readiness};
 
 pub(in crate::cluster) struct Verify;
 
@@ -15,13 +15,19 @@ impl Step for Verify {
     }
 
     fn is_done(&self, run: &mut Run<'_>) -> Result<bool> {
-        Ok(run.settled)
+        Ok(run.settled && !run.woken)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<()> {
-        with_node(run, |node| {
-            readiness::wait(node, &run.request.wait, run.request.wait_timeout)
+        let (wait, deadline) = (&run.request.wait, run.request.wait_timeout);
+        with_node(run, |node| match run.settled {
+            // It was healthy when it was saved; what there is to see is whether it goes on.
+            true => readiness::wait_awake(node, deadline),
+            false => readiness::wait(node, wait, deadline),
         })?;
+        if run.layer.is_some() {
+            with_node(run, provision::rename)?;
+        }
         verdict::settle(run)
     }
 

@@ -1,0 +1,204 @@
+//! Layers on disk: a saved machine of the driver's, the identity its guest has, and `layer.toml`, which says what it is and
+//! appears last. Ready layers are sampan's own and can be made again; layers made of users' machines cannot.
+
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::error::{Error, Kind, Result};
+use crate::layout::{IDENTITY, LAYER_STATE, LayerLayout};
+use crate::progress::{Cancel, Reporter};
+use crate::settings::ClusterSpec;
+use crate::store::atomic;
+use crate::store::sums::{self, Sums};
+
+/// Changes when an older sampan would misunderstand the file.
+const FORMAT: u32 = 1;
+
+/// What a layer was made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum LayerKind {
+    /// A healthy cluster that new profiles are forked from.
+    Ready,
+    /// `snapshot save`.
+    Snapshot,
+    /// `fork`.
+    Fork,
+}
+
+/// `layer.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Manifest {
+    /// Version of this file's format.
+    pub format: u32,
+    /// The name of its directory.
+    pub key: String,
+    /// What it was made for.
+    pub kind: LayerKind,
+    /// The profile it was made of; empty for a ready layer.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub profile: String,
+    /// The name that the user gave; empty when it has none (any more).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// When.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created: OffsetDateTime,
+    /// Version of the sampan that made it.
+    pub sampan: String,
+    /// The node's name in the cluster.
+    pub node: String,
+    /// Key of the bundle below, and sha256 of its base disk.
+    pub bundle: String,
+    /// See `bundle`.
+    pub base: String,
+    /// Whether the cluster had come up completely.
+    pub settled: bool,
+    /// What the cluster is.
+    pub spec: ClusterSpec,
+    /// Files with their sums, by path relative to the layer.
+    pub files: Sums,
+}
+
+/// A layer that is complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Layer {
+    /// Its files.
+    pub files: LayerLayout,
+    /// What it is.
+    pub manifest: Manifest,
+}
+
+impl Manifest {
+    /// A manifest of this format, of a layer made now; its files are not known yet.
+    pub(super) fn new(kind: LayerKind, key: &str, profile: &super::Profile, settled: bool) -> Self {
+        Self {
+            format: FORMAT,
+            key: key.to_owned(),
+            kind,
+            profile: String::new(),
+            name: String::new(),
+            created: OffsetDateTime::now_utc(),
+            sampan: env!("CARGO_PKG_VERSION").to_owned(),
+            node: profile.node().to_owned(),
+            bundle: profile.bundle.clone(),
+            base: profile.base.clone(),
+            settled,
+            spec: profile.spec.clone(),
+            files: Sums::new(),
+        }
+    }
+
+    /// Sums the driver's files and writes the manifest: the layer in `dir` is complete then.
+    ///
+    /// # Errors
+    /// The I/O error with the path; [`Kind::Interrupted`].
+    pub(super) fn seal(&mut self, dir: &LayerLayout, cancel: &Cancel, reporter: &dyn Reporter) -> Result<()> {
+        let sums = sums::of_tree(&dir.state(), "sealing the snapshot", cancel, reporter)?;
+        self.files = sums
+            .into_iter()
+            .map(|(name, sum)| (format!("{LAYER_STATE}/{name}"), sum))
+            .collect();
+        self.write(dir)
+    }
+
+    /// Writes the manifest.
+    ///
+    /// # Errors
+    /// The I/O error with the path.
+    pub(super) fn write(&self, dir: &LayerLayout) -> Result<()> {
+        let text = toml::to_string(self)
+            .map_err(|error| Error::new(Kind::Internal, "cannot describe a layer").because(error))?;
+        atomic::write(&dir.manifest(), 0o600, text.as_bytes())
+    }
+}
+
+/// What is found in the directory of a layer.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// A complete one that looks whole.
+    Whole(Box<Layer>),
+    /// One that cannot be used, and why.
+    Damaged(String),
+    /// None, or one that was never completed.
+    Nothing,
+}
+
+/// Looks at a layer; takes milliseconds.
+///
+/// # Errors
+/// The I/O error with the path.
+pub(super) fn look(files: &LayerLayout) -> Result<Found> {
+    let manifest = match read(files)? {
+        Ok(Some(manifest)) => manifest,
+        Ok(None) => return Ok(Found::Nothing),
+        Err(damage) => return Ok(Found::Damaged(damage)),
+    };
+    if let Some(name) = IDENTITY.iter().find(|name| !files.0.join(name).exists()) {
+        return Ok(Found::Damaged(format!("{name} is missing")));
+    }
+    Ok(
+        match sums::damage(&files.0, &manifest.files, &files.manifest())? {
+            Some(damage) => Found::Damaged(damage),
+            None => Found::Whole(Box::new(Layer {
+                files: files.clone(),
+                manifest,
+            })),
+        },
+    )
+}
+
+/// Reads every file of a layer and compares its sum; returns what is wrong.
+///
+/// # Errors
+/// The I/O error with the path.
+pub(super) fn verify(layer: &Layer, reporter: &dyn Reporter) -> Result<Option<String>> {
+    let (files, sums) = (&layer.files, &layer.manifest.files);
+    sums::verify(&files.0, sums, &files.manifest(), "checking a layer", reporter)
+}
+
+/// The manifest in a layer's directory, if there is one; the inner error says why it cannot be used.
+fn read(files: &LayerLayout) -> Result<Result<Option<Manifest>, String>> {
+    let path = files.manifest();
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Ok(None)),
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            return Ok(Err("layer.toml is no text".to_owned()));
+        }
+        Err(error) => return Err(Error::io(&path)(error)),
+    };
+    Ok(match toml::from_str::<Manifest>(&text) {
+        Ok(manifest) if manifest.format == FORMAT => Ok(Some(manifest)),
+        Ok(manifest) => Err(format!("layer.toml has the unknown format {}", manifest.format)),
+        Err(error) => Err(format!("layer.toml: {}", error.message())),
+    })
+}
+
+/// Copies what a guest knows its host by from one directory to another, and nothing else stays there under these names.
+///
+/// # Errors
+/// The I/O error with the path.
+pub(super) fn copy_identity(from: &Path, to: &Path) -> Result<()> {
+    for name in IDENTITY {
+        atomic::remove(&to.join(name))?;
+        copy(&from.join(name), &to.join(name))?;
+    }
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    if !from.is_dir() {
+        // Certificates and public keys are no secret, but nobody else needs them either.
+        return atomic::write(to, 0o600, &fs::read(from).map_err(Error::io(from))?);
+    }
+    atomic::make_private_dir(to)?;
+    for entry in fs::read_dir(from).map_err(Error::io(from))? {
+        let name = entry.map_err(Error::io(from))?.file_name();
+        copy(&from.join(&name), &to.join(&name))?;
+    }
+    Ok(())
+}

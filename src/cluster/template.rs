@@ -1,0 +1,210 @@
+//! Ready layers: found by the hash of all they are made of, or made, by the steps of a fresh start on a machine of their own.
+//!
+//! The machine under construction is a profile in a data directory of its own below the cache, so an interrupted one goes on as
+//! any start does. When its cluster is healthy, the driver freezes the machine, and what it leaves becomes the layer.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use sampan_driver::{Command, Driver, MachineState, Snapshot};
+
+use super::layer::{Found, Layer, LayerKind, Manifest, copy_identity, look};
+use super::profile;
+use super::start::{StartRequest, start};
+use super::{Context, Profile, drivers, machine};
+use crate::error::{Error, Kind, Result};
+use crate::layout::{LAYER_STATE, LayerLayout, Layout, TEMPLATE_PREFIX};
+use crate::provision::readiness::Component;
+use crate::settings::ClusterSpec;
+use crate::store::lock::Lock;
+use crate::store::{atomic, hash};
+
+/// The node's name in every ready layer, and so in every profile that is forked from one.
+const NODE: &str = "sampan";
+
+/// How long a start waits for another one that makes the same layer.
+const LOCK_DEADLINE: Duration = Duration::from_secs(1800);
+
+/// How long a new cluster may take to become healthy: nobody may want to wait less for it than for a machine that is not theirs.
+const HEALTHY_DEADLINE: Duration = Duration::from_secs(600);
+
+/// How long a guest may take to write out its caches.
+const SYNC_DEADLINE: Duration = Duration::from_secs(120);
+
+/// The key of the ready layer for a profile: a hash of everything that the machine and the cluster in it are made of.
+pub(super) fn key(ctx: &Context, snapshots: &dyn Snapshot, profile: &Profile) -> Result<String> {
+    let spec = ClusterSpec {
+        name: NODE.to_owned(),
+        ..profile.spec.clone()
+    };
+    let spec = toml::to_string(&spec)
+        .map_err(|error| Error::new(Kind::Internal, "cannot describe a cluster").because(error))?;
+    Ok(hash::Key::new("ready 1")
+        .with("bundle", &profile.bundle)
+        .with("base", &profile.base)
+        .with("cluster", spec)
+        .with("machine", snapshots.identity(&machine::spec(ctx, profile)?)?)
+        .with("provisioner", env!("SAMPAN_PROVISIONER"))
+        .short())
+}
+
+/// The ready layer for a profile: found, or made.
+///
+/// # Errors
+/// Whatever keeps a cluster from coming up; [`Kind::Interrupted`].
+pub(super) fn ensure(ctx: &Context, driver: &dyn Driver, profile: &Profile) -> Result<Layer> {
+    let snapshots = driver
+        .snapshots()
+        .ok_or_else(|| Error::new(Kind::Internal, "the driver cannot save machines"))?;
+    let key = key(ctx, snapshots, profile)?;
+    let files = ctx.layout.ready_layer(&key);
+    if let Found::Whole(layer) = look(&files)? {
+        return Ok(*layer);
+    }
+    let what = format!("the ready snapshot {key}");
+    let path = ctx.layout.layer_lock(&key);
+    let _lock = Lock::acquire(&path, &what, LOCK_DEADLINE, &ctx.cancel, &*ctx.reporter)?;
+    match look(&files)? {
+        Found::Whole(layer) => return Ok(*layer),
+        Found::Damaged(damage) => {
+            let aside = atomic::set_aside(&files.0)?;
+            ctx.reporter.warn(&format!(
+                "the ready snapshot {key} is damaged ({damage}); making it again, the old one is in {}",
+                aside.display()
+            ));
+        }
+        Found::Nothing => atomic::remove(&files.0)?,
+    }
+    ctx.reporter.info(&format!(
+        "making the ready snapshot for {} CPUs and {} MiB memory: this is done once, later clusters of this kind start in seconds",
+        profile.spec.cpus, profile.spec.memory_mib
+    ));
+    make(ctx, driver, snapshots, profile, &key)?;
+    match look(&files)? {
+        Found::Whole(layer) => Ok(*layer),
+        found => Err(Error::new(
+            Kind::Storage,
+            format!("the ready snapshot {key} is not whole right after it was made: {found:?}"),
+        )
+        .hint("check the disk and the host's memory; `sampan start --fresh` does without")),
+    }
+}
+
+/// Makes a layer. The caller holds its lock.
+fn make(
+    ctx: &Context,
+    driver: &dyn Driver,
+    snapshots: &dyn Snapshot,
+    profile: &Profile,
+    key: &str,
+) -> Result<()> {
+    let root = ctx.layout.template(key);
+    let inner = context(ctx, &root);
+    let dir = inner.layout.profile(NODE).dir;
+    let state = dir.join(LAYER_STATE);
+    if !matches!(snapshots.saved(&state), Ok(Some(_))) {
+        atomic::remove(&state)?;
+        let template = bring_up(&inner, profile)?;
+        freeze(&inner, driver, snapshots, &template, &state)?;
+    }
+    let template = profile::load(&inner.layout, NODE)?;
+    let done = atomic::Dir::begin(&ctx.layout.ready_layer(key).0)?;
+    copy_identity(&dir, done.path())?;
+    let layer = LayerLayout(done.path().to_owned());
+    fs::rename(&state, layer.state()).map_err(Error::io(&layer.state()))?;
+    Manifest::new(LayerKind::Ready, key, &template, true).seal(&layer, &ctx.cancel, &*ctx.reporter)?;
+    done.commit()?;
+    atomic::remove(&root)
+}
+
+/// The library as the machine under construction sees it: nothing of the user's is touched.
+fn context(ctx: &Context, root: &Path) -> Context {
+    Context {
+        layout: Layout {
+            data: root.to_owned(),
+            ..ctx.layout.clone()
+        },
+        kubeconfig: vec![root.join("kubeconfig")],
+        ..ctx.clone()
+    }
+}
+
+/// Starts the cluster as any other, up to full health.
+fn bring_up(inner: &Context, profile: &Profile) -> Result<Profile> {
+    let request = StartRequest {
+        spec: ClusterSpec {
+            name: NODE.to_owned(),
+            ..profile.spec.clone()
+        },
+        wait: Component::ALL.to_vec(),
+        wait_timeout: HEALTHY_DEADLINE,
+        keep_context: true,
+        download_only: false,
+        fresh: true,
+        place: Some(profile.place()),
+    };
+    let started = start(inner, &request)?;
+    started
+        .profile
+        .ok_or_else(|| Error::new(Kind::Internal, "a start without a profile"))
+}
+
+fn freeze(
+    inner: &Context,
+    driver: &dyn Driver,
+    snapshots: &dyn Snapshot,
+    template: &Profile,
+    state: &Path,
+) -> Result<()> {
+    let spec = machine::spec(inner, template)?;
+    inner.reporter.info("saving the machine as the ready snapshot");
+    sync(inner, driver, template)?;
+    snapshots.freeze(&spec, state)?;
+    Ok(())
+}
+
+/// Lets a guest write out its caches, so that its disk is fit to boot from.
+///
+/// # Errors
+/// When the guest cannot be asked.
+pub(super) fn sync(ctx: &Context, driver: &dyn Driver, profile: &Profile) -> Result<()> {
+    let endpoint = driver.endpoint(&machine::spec(ctx, profile)?)?;
+    let guest = machine::connect(ctx, driver, profile, &endpoint, SYNC_DEADLINE)?;
+    guest.run(&Command::new("sync").deadline(SYNC_DEADLINE))?;
+    Ok(())
+}
+
+/// Ends machines of layers under construction that nobody works on any more: their sampan was killed. Their disks stay, and the
+/// next start that needs the layer goes on with them.
+///
+/// # Errors
+/// When a machine cannot be ended.
+pub(super) fn end_abandoned(ctx: &Context) -> Result<()> {
+    let Ok(entries) = fs::read_dir(ctx.layout.ready_layers()) else {
+        return Ok(());
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(key) = name.strip_prefix(TEMPLATE_PREFIX) else {
+            continue;
+        };
+        let path = ctx.layout.layer_lock(key);
+        let lock = Lock::acquire(&path, "a layer", Duration::ZERO, &ctx.cancel, &*ctx.reporter);
+        if let Err(error) = &lock
+            && error.kind() == Kind::Locked
+        {
+            continue;
+        }
+        let inner = context(ctx, &entry.path());
+        let Ok(template) = profile::load(&inner.layout, NODE) else {
+            continue;
+        };
+        let driver = drivers::open_driver(&template.spec.driver, &inner.layout, &inner.drivers)?;
+        let spec = machine::spec(&inner, &template)?;
+        if driver.state(&spec)? != MachineState::Stopped {
+            driver.kill(&spec)?;
+        }
+    }
+    Ok(())
+}
