@@ -67,6 +67,15 @@ pub trait Driver: Send + Sync {
     /// When the state cannot be determined.
     fn state(&self, spec: &MachineSpec) -> Result<MachineState>;
 
+    /// Why a machine is held ([`MachineState::Paused`]) though nobody asked for it, such as a full disk of the host, in words for
+    /// people. [`Driver::start`] lets it go on once the reason is gone. Cheap.
+    ///
+    /// # Errors
+    /// When it cannot be determined.
+    fn trouble(&self, _spec: &MachineSpec) -> Result<Option<String>> {
+        Ok(None)
+    }
+
     /// How the host reaches the guest: where forwards of this running machine really listen, where its last words are.
     ///
     /// # Errors

@@ -1,8 +1,9 @@
 //! The optional ability to save machines with their memory and to go on from there.
 //!
 //! A *layer* is a directory with a saved machine in it that is never written to again: memory, devices and disk. Any
-//! number of machines can be forked from one. A machine's own saved state lies in its own directory and is used once:
-//! when the machine runs again, its disk moves on, and what was saved no longer fits.
+//! number of machines can be forked from one. A layer of a machine that was powered off has only a disk, which is booted.
+//! A machine's own saved state lies in its own directory and is used once: when the machine runs again, its disk moves on,
+//! and what was saved no longer fits.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,29 +26,34 @@ pub trait Snapshot: Send + Sync {
     /// Those of [`crate::Driver::check`].
     fn identity(&self, spec: &MachineSpec) -> Result<String>;
 
-    /// Turns a running machine into a layer: it stops between two instructions, and its memory, devices and disk move
-    /// into `into`, a directory on the same file system that is made if need be. The layer may be renamed afterwards, but
-    /// not once machines were forked from it. The machine is absent then. If it fails, the machine runs on or can be started.
+    /// Turns a machine into a layer in `into`, a directory on the same file system that is made if need be. A running machine
+    /// is saved first, as [`Snapshot::save`] does; one that is saved or was never started since it was forked gives a layer with
+    /// that memory, one that is powered off a layer without memory (a disk to boot). The layer may be renamed afterwards, but
+    /// not once machines were forked from it. The machine is absent then. If it fails, the machine runs on or can be started;
+    /// called again with the same `into` after it was interrupted, it completes.
     ///
     /// # Errors
-    /// [`crate::DriverError::NoMachine`] when it does not run; when files cannot be written.
+    /// [`crate::DriverError::NoMachine`] when there is none; when `into` is in use or files cannot be written.
     fn freeze(&self, spec: &MachineSpec, into: &Path) -> Result<Effort>;
 
-    /// Makes a layer of a running machine, which runs on. `into` must keep its name: from then on the machine's disk stands
-    /// on the layer's. If it fails, the machine runs on; then `into` may be removed unless [`Snapshot::uses`] names it.
+    /// Makes a layer of a machine, which goes on: a running one runs, a saved one is still saved, one that is powered off boots
+    /// its disk (and its layer has no memory). Nothing is copied of a machine at rest. `into` must keep its name: from then on
+    /// the machine stands on the layer. If it fails, the machine is as it was; then `into` may be removed unless
+    /// [`Snapshot::uses`] names it.
     ///
     /// # Errors
     /// As [`Snapshot::freeze`].
     fn checkpoint(&self, spec: &MachineSpec, into: &Path) -> Result<Effort>;
 
-    /// Creates a machine that continues from a layer when it is started. A machine that exists is left as it is.
+    /// Creates a machine that continues from a layer when it is started; from a layer without memory, it boots. A machine that
+    /// exists is left as it is.
     ///
     /// # Errors
     /// When the layer is incomplete or files cannot be written.
     fn fork(&self, spec: &MachineSpec, from: &Path) -> Result<()>;
 
     /// Takes a machine, running or not, back to a layer: what it did since is lost. It does not run afterwards; its next
-    /// start continues from the layer. If it fails, the machine is as it was, though perhaps ended.
+    /// start continues from the layer, or boots its disk where that is all there is. If it fails, the machine is as it was, though perhaps ended.
     ///
     /// # Errors
     /// As [`Snapshot::fork`].
@@ -57,7 +63,7 @@ pub trait Snapshot: Send + Sync {
     /// continues where it was.
     ///
     /// # Errors
-    /// As [`Snapshot::freeze`].
+    /// [`crate::DriverError::NoMachine`] when it does not run; when files cannot be written: then it runs on.
     fn save(&self, spec: &MachineSpec) -> Result<Effort>;
 
     /// Starts a machine as [`crate::Driver::start`] does, and tells how.
@@ -72,7 +78,8 @@ pub trait Snapshot: Send + Sync {
     /// [`crate::DriverError::NoMachine`] when it does not run.
     fn pause(&self, spec: &MachineSpec) -> Result<()>;
 
-    /// Whether a directory (a layer's, or a machine's own) holds a complete saved state, and which files it consists of. Cheap.
+    /// Whether a directory (a layer's, or a machine's own) holds a complete saved state, and which files it consists of: just one,
+    /// the disk, for a layer without memory. A machine that is powered off has none. Cheap.
     ///
     /// # Errors
     /// When it is damaged: a file is missing or has another size than when it was saved.
@@ -99,7 +106,7 @@ pub trait Snapshot: Send + Sync {
 }
 
 /// What saving a machine took.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Effort {
     /// How long the guest stood still (for ever, when the machine ended: then until all was safe on disk).
     pub paused: Duration,

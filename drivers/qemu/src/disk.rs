@@ -139,11 +139,16 @@ pub(crate) fn check_files(spec: &MachineSpec) -> Result<()> {
     Ok(())
 }
 
+/// MiB that are free for an ordinary user.
+pub(crate) fn free(dir: &Path) -> Result<u64> {
+    let stat = rustix::fs::statvfs(dir).map_err(|errno| DriverError::io(dir)(errno.into()))?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize) / MIB)
+}
+
 /// The guest's memory is a file with holes: if the file system fills up while the guest runs, QEMU is killed by a bus
 /// error. So there has to be room for all of it.
 pub(crate) fn check_room(spec: &MachineSpec, needed: u64) -> Result<()> {
-    let stat = rustix::fs::statvfs(&spec.dir).map_err(|errno| DriverError::io(&spec.dir)(errno.into()))?;
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize) / MIB;
+    let free = free(&spec.dir)?;
     if free >= needed {
         return Ok(());
     }

@@ -1,6 +1,11 @@
-//! Names of the files in a machine's directory.
+//! Names of the files in a machine's directory, and what is done with files everywhere.
 
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use sampan_driver::{DriverError, Result};
 
 /// The system disk: a qcow2 layer over the base.
 pub(crate) const DISK: &str = "disk.qcow2";
@@ -31,9 +36,9 @@ pub(crate) const DEVICES_NEW: &str = "device.state.new";
 pub(crate) const DISK_NEXT: &str = "disk.qcow2.next";
 
 /// What is left in the directory when a machine has ended and must not be there.
-pub(crate) const OF_A_RUN: [&str; 7] = [PIDFILE, QMP, QUERY, RAM_NEW, DEVICES_NEW, DISK_NEXT, SAVED_NEW];
+pub(crate) const OF_A_RUN: [&str; 6] = [PIDFILE, QMP, QUERY, RAM_NEW, DEVICES_NEW, SAVED_NEW];
 /// What must not be there either, unless a saved state is made of it.
-pub(crate) const OF_A_STATE: [&str; 2] = [RAM, DEVICES];
+pub(crate) const OF_A_STATE: [&str; 3] = [RAM, DEVICES, DISK_NEXT];
 
 /// The directory under its one true name, even when it or its parents are gone: a process is recognised by it.
 pub(crate) fn real(dir: &Path) -> PathBuf {
@@ -42,4 +47,47 @@ pub(crate) fn real(dir: &Path) -> PathBuf {
         (Err(_), Some(parent), Some(name)) => real(parent).join(name),
         (Err(_), ..) => dir.to_owned(),
     }
+}
+
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).map_err(DriverError::io(to))
+}
+
+/// Removes a file; one that is not there is fine.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(DriverError::io(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Sees to it that a file, or the names in a directory, are on disk.
+pub(crate) fn sync(path: &Path) -> Result<()> {
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(DriverError::io(path))
+}
+
+/// Nobody writes to it any more; it is on disk.
+pub(crate) fn seal(path: &Path) -> Result<()> {
+    let seal = |file: File| {
+        file.set_permissions(Permissions::from_mode(0o400))?;
+        file.sync_all()
+    };
+    File::open(path).and_then(seal).map_err(DriverError::io(path))
+}
+
+/// A directory for its owner alone: memory and disk of a cluster are secrets.
+pub(crate) fn make_dir(dir: &Path) -> Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(DriverError::io(dir))
+}
+
+/// Whether both are names of one file.
+pub(crate) fn same(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| fs::metadata(path).map(|data| (data.dev(), data.ino())).ok();
+    identity(one).is_some_and(|file| Some(file) == identity(other))
 }

@@ -6,7 +6,8 @@
 //! | `disk`    | the system disk, and whether all files are there             |
 //! | `files`   | names in a machine's directory                               |
 //! | `init`    | the tiny guest that tries an accelerator                     |
-//! | `machine` | one machine: start, stop, state, forwards                    |
+//! | `layer`   | layers of machines at rest, machines on layers               |
+//! | `machine` | one machine: start, stop, forwards                           |
 //! | `memory`  | the guest's memory as an argument                            |
 //! | `probe`   | which accelerator works here                                 |
 //! | `process` | starting, recognising and ending the QEMU process            |
@@ -16,12 +17,14 @@
 //! | `save`    | what becomes of memory, devices and disk of a running machine |
 //! | `saved`   | what is known of a saved state                               |
 //! | `snapshot` | the optional ability, in terms of the three                 |
+//! | `state`   | what a machine is doing; letting it go on                    |
 //! | `version` | finding QEMU's programs                                      |
 
 mod args;
 mod disk;
 mod files;
 mod init;
+mod layer;
 mod machine;
 mod memory;
 mod probe;
@@ -32,6 +35,7 @@ mod resume;
 mod save;
 mod saved;
 mod snapshot;
+mod state;
 mod version;
 
 use std::ffi::OsString;
@@ -180,7 +184,10 @@ impl Driver for Qemu {
 
     fn create(&self, spec: &MachineSpec) -> Result<()> {
         let machine = Machine::new(spec);
-        machine.make_dir()?;
+        files::make_dir(&spec.dir)?;
+        if !machine.created() {
+            saved::Record::forget(&spec.dir)?;
+        }
         let in_use = machine.process()?.is_some() || spec.dir.join(files::SAVED).exists();
         disk::ensure(&self.image_tool()?, spec, in_use)
     }
@@ -203,6 +210,10 @@ impl Driver for Qemu {
 
     fn state(&self, spec: &MachineSpec) -> Result<MachineState> {
         Machine::new(spec).state()
+    }
+
+    fn trouble(&self, spec: &MachineSpec) -> Result<Option<String>> {
+        Machine::new(spec).trouble()
     }
 
     fn endpoint(&self, spec: &MachineSpec) -> Result<Endpoint> {

@@ -1,15 +1,15 @@
 //! One machine's life. Everything is seen afresh: from its directory, its process and QEMU's own answers.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use sampan_driver::{Command, DriverError, Endpoint, Forward, MachineSpec, MachineState, Result};
+use sampan_driver::{Command, DriverError, Endpoint, Forward, MachineSpec, Result};
 use serde_json::json;
 
 use crate::Found;
@@ -23,7 +23,7 @@ pub(crate) const START_LIMIT: Duration = Duration::from_secs(30);
 /// For one QMP command of a verb that changes the machine.
 pub(crate) const QMP_LIMIT: Duration = Duration::from_secs(5);
 /// For one question: `status` has to be quick even when QEMU hangs.
-const QUERY_LIMIT: Duration = Duration::from_millis(400);
+pub(crate) const QUERY_LIMIT: Duration = Duration::from_millis(400);
 /// Between two presses of the power button: a guest that is still booting does not notice the first.
 const POWER_BUTTON_EVERY: Duration = Duration::from_secs(5);
 /// For each way of ending QEMU, from the polite to the last.
@@ -52,15 +52,6 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// The directory, for its owner alone: memory and disk of a cluster are secrets.
-    pub(crate) fn make_dir(&self) -> Result<()> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(self.dir)
-            .map_err(DriverError::io(self.dir))
-    }
-
     /// Whether there is a machine, running or not.
     pub(crate) fn created(&self) -> bool {
         self.path(files::DISK).is_file()
@@ -68,6 +59,17 @@ impl<'a> Machine<'a> {
 
     pub(crate) fn process(&self) -> Result<Option<Process>> {
         Process::find(self.dir)
+    }
+
+    /// The process the guest runs in. One that did not get beyond loading a saved state is ended: the state is still good.
+    pub(crate) fn running(&self) -> Result<Option<Process>> {
+        match self.process()? {
+            Some(process) if self.path(files::SAVED).exists() => {
+                self.end(&process, false)?;
+                Ok(None)
+            }
+            process => Ok(process),
+        }
     }
 
     /// Boots the machine's disk and waits until the machine runs. Whatever goes wrong, no process stays.
@@ -118,35 +120,6 @@ impl<'a> Machine<'a> {
                 return Err(self.explain(&format!("the machine does not run after {seconds} s: {last}")));
             }
             thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    /// Sees to it that a machine with a process runs: it may be held, or its start be under way.
-    pub(crate) fn wake(&self, process: &Process) -> Result<()> {
-        if self
-            .run_state(files::QMP, QMP_LIMIT)
-            .is_ok_and(|state| state == "running")
-        {
-            return Ok(());
-        }
-        // It may be just about to end a migration that somebody who is gone by now began.
-        let end = Instant::now() + QMP_LIMIT;
-        let wake = || {
-            Qmp::connect(&self.path(files::QMP), QMP_LIMIT)
-                .and_then(|mut qmp| qmp.execute("cont", json!({}), QMP_LIMIT))
-        };
-        let mut woken = wake();
-        while matches!(woken, Err(QmpError::Refused { .. })) && Instant::now() < end {
-            thread::sleep(Duration::from_millis(20));
-            woken = wake();
-        }
-        match woken {
-            Ok(_) => Ok(()),
-            Err(error) => Err(self.failed(format!(
-                "it has a process ({}) that does not run it: {error}; end it with `kill {}`",
-                process.pid(),
-                process.pid()
-            ))),
         }
     }
 
@@ -202,40 +175,6 @@ impl<'a> Machine<'a> {
             // It was taken and is free again by now, or QEMU had other reasons.
             Some((port, Ok(_))) => DriverError::PortTaken { port },
             None => self.failed(format!("{what}{}", tail(&log))),
-        }
-    }
-
-    /// QEMU's name for what the machine is doing.
-    pub(crate) fn run_state(&self, socket: &str, limit: Duration) -> Result<String, QmpError> {
-        let mut qmp = Qmp::connect(&self.path(socket), limit)?;
-        let status = qmp.execute("query-status", json!({}), limit)?;
-        Ok(status["status"].as_str().unwrap_or_default().to_owned())
-    }
-
-    pub(crate) fn state(&self) -> Result<MachineState> {
-        if self.process()?.is_none() {
-            return Ok(if self.created() {
-                MachineState::Stopped
-            } else {
-                MachineState::Absent
-            });
-        }
-        match self.run_state(files::QUERY, QUERY_LIMIT) {
-            Ok(state) if state != "running" => {
-                tracing::debug!(state, "the machine is held");
-                Ok(MachineState::Paused)
-            }
-            Ok(_) => Ok(MachineState::Running),
-            Err(error) => {
-                // It may have ended between the two looks.
-                tracing::debug!(%error, "qemu does not tell its state");
-                let runs = self.process()?.is_some();
-                Ok(if runs {
-                    MachineState::Running
-                } else {
-                    MachineState::Stopped
-                })
-            }
         }
     }
 

@@ -13,7 +13,7 @@ use crate::args::Start;
 use crate::machine::{Machine, QMP_LIMIT, START_LIMIT};
 use crate::process::Starting;
 use crate::qmp::{Qmp, QmpError};
-use crate::saved::{Identity, Record};
+use crate::saved::{Identity, Memory, Record};
 use crate::{files, ram};
 
 /// For loading devices, and memory where it comes as a stream (4 GiB took 15 s on a busy machine).
@@ -31,15 +31,21 @@ impl Machine<'_> {
 
     /// Starts a machine that has no process: from its saved state if there is one that can be used, else from its disk.
     pub(crate) fn resume(&self, found: &Found) -> Result<Started> {
+        if let Err(error) = self.settle() {
+            tracing::warn!(%error, machine = self.spec.name, "its state cannot be completed");
+        }
         let reason = match Record::read(self.dir) {
             Ok(None) => None,
+            Ok(Some(record)) if record.memory == Memory::None => None,
             Err(reason) => Some(reason),
             Ok(Some(record)) => match record.check(self.dir, &self.identity(found)) {
                 Err(reason) => Some(reason),
                 Ok(()) => match self.go_on(found, &record) {
                     Ok(()) => return Ok(Started::Resumed),
                     // Nothing is wrong with what was saved.
-                    Err(error @ DriverError::PortTaken { .. }) => return Err(error),
+                    Err(error @ (DriverError::PortTaken { .. } | DriverError::Io { .. })) => {
+                        return Err(error);
+                    }
                     Err(error) => Some(error.to_string()),
                 },
             },

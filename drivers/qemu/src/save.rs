@@ -4,8 +4,7 @@
 //! file leaves that file as it is: the pages the process has of its own are written to their places in it. A fork's layer
 //! is copied while the guest still runs, then the fork's own pages. QEMU writes the devices beside it.
 
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, OpenOptions};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -20,7 +19,7 @@ use crate::process::{self, Process};
 use crate::qmp::{Qmp, QmpError};
 use crate::ram;
 use crate::resume::migrated;
-use crate::saved::{Identity, Memory, Record, sync};
+use crate::saved::{Identity, Memory, Record};
 use crate::{disk, files};
 
 /// For writing devices, and memory where it has to go with them.
@@ -33,6 +32,8 @@ struct Saving<'a> {
     process: Process,
     qmp: Qmp,
     source: MemoryBackend,
+    /// Whether the guest ran when this began.
+    ran: bool,
 }
 
 /// What has been written, and when the guest stood still.
@@ -43,17 +44,18 @@ struct Written {
 }
 
 impl Machine<'_> {
-    /// Saves the machine and ends it: in its own directory, or with its disk in a layer.
-    pub(crate) fn put_away(&self, found: &Found, into: Option<&Path>) -> Result<Effort> {
+    /// Saves the machine in its own directory and ends it. `file`: memory has to be in a file, as layers share it.
+    pub(crate) fn put_away(&self, found: &Found, file: bool) -> Result<Effort> {
         let identity = self.identity(found);
         let mut saving = Saving::new(self)?;
-        if let Some(into) = into {
-            make_dir(into)?;
-            unused(into)?;
+        let written = saving.write(false, file)?;
+        // What a full disk prevents, it prevents before the machine is ended.
+        if let Err(error) = self.secure(&written) {
+            saving.give_up()?;
+            return Err(error);
         }
-        let written = saving.write(false, into.is_some())?;
         saving.end()?;
-        let kept = self.keep(identity, &written, into);
+        let kept = self.keep(identity, &written);
         if kept.is_err() {
             tracing::warn!(machine = self.spec.name, "the machine is ended and was not saved");
             process::clean(self.dir);
@@ -61,90 +63,67 @@ impl Machine<'_> {
         kept.map(|()| written.effort())
     }
 
-    fn keep(&self, identity: Identity, written: &Written, into: Option<&Path>) -> Result<()> {
+    fn secure(&self, written: &Written) -> Result<()> {
+        let new = self.path(files::RAM_NEW);
+        match written.memory {
+            Memory::File if new.exists() => files::sync(&new)?,
+            Memory::File => files::sync(&self.path(files::RAM))?,
+            Memory::Stream | Memory::None => {}
+        }
+        files::sync(&self.path(files::DEVICES_NEW))?;
+        Record::reserve(self.dir)
+    }
+
+    fn keep(&self, identity: Identity, written: &Written) -> Result<()> {
         if self.path(files::RAM_NEW).exists() {
-            rename(&self.path(files::RAM_NEW), &self.path(files::RAM))?;
+            files::rename(&self.path(files::RAM_NEW), &self.path(files::RAM))?;
         }
-        rename(&self.path(files::DEVICES_NEW), &self.path(files::DEVICES))?;
-        let parts: &[&str] = match written.memory {
-            Memory::File => &[files::RAM, files::DEVICES, files::DISK],
-            Memory::Stream => &[files::DEVICES, files::DISK],
-        };
-        for name in parts {
-            sync(&self.path(name))?;
-        }
-        let Some(into) = into else {
-            return Record::of(self.dir, identity, written.memory)?.write(self.dir);
-        };
-        for name in parts {
-            seal(&self.path(name))?;
-            rename(&self.path(name), &into.join(name))?;
-        }
-        Record::of(into, identity, written.memory)?.write(into)?;
-        process::clean(self.dir);
-        sync(self.dir)
+        files::rename(&self.path(files::DEVICES_NEW), &self.path(files::DEVICES))?;
+        files::sync(&self.path(files::DISK))?;
+        Record::of(self.dir, identity, written.memory)?.write(self.dir)
     }
 
     /// Makes a layer of the machine, which runs on.
     pub(crate) fn checkpoint(&self, found: &Found, image_tool: &Path, into: &Path) -> Result<Effort> {
         let identity = self.identity(found);
         let mut saving = Saving::new(self)?;
-        make_dir(into)?;
-        unused(into)?;
-        let (disk, below) = (self.path(files::DISK), files::real(into).join(files::DISK));
-        let next = self.path(files::DISK_NEXT);
-        remove(&next)?;
-        fs::hard_link(&disk, &below).map_err(DriverError::io(&below))?;
-        disk::overlay(image_tool, &self.spec.name, &below, &next)?;
-        let written = saving.write(true, true)?;
+        let into = self.vacant(into)?;
+        let (disk, below, next) = (
+            self.path(files::DISK),
+            into.join(files::DISK),
+            self.path(files::DISK_NEXT),
+        );
+        files::remove(&next)?;
+        let prepared = fs::hard_link(&disk, &below)
+            .map_err(DriverError::io(&below))
+            .and_then(|()| disk::overlay(image_tool, &self.spec.name, &below, &next))
+            .and_then(|()| Record::reserve(&into))
+            .and_then(|()| saving.write(true, true));
+        let written = prepared.inspect_err(|_| self.abandon(&into))?;
         // First the name, then the change: whoever dies in between leaves an empty layer over the disk in use.
-        let switched = rename(&next, &disk).and_then(|()| {
+        let switched = files::rename(&next, &disk).and_then(|()| {
             let arguments = json!({"device": "disk0", "snapshot-file": files::DISK, "format": "qcow2", "mode": "existing"});
             let switched = saving.qmp.execute("blockdev-snapshot-sync", arguments, QMP_LIMIT);
             switched.or_else(|error| {
-                rename(&below, &disk)?;
+                files::rename(&below, &disk)?;
                 Err(self.failed(error.to_string()))
             })
         });
-        saving.run_on();
         let effort = written.effort();
-        switched?;
+        if let Err(error) = switched {
+            saving.give_up()?;
+            self.abandon(&into);
+            return Err(error);
+        }
+        saving.run_on();
         for (from, to) in [(files::RAM_NEW, files::RAM), (files::DEVICES_NEW, files::DEVICES)] {
-            seal(&self.path(from))?;
-            sync(&self.path(from))?;
-            rename(&self.path(from), &into.join(to))?;
+            files::seal(&self.path(from))?;
+            files::rename(&self.path(from), &into.join(to))?;
         }
-        sync(&below)?;
-        seal(&below)?;
-        Record::of(into, identity, Memory::File)?.write(into)?;
-        sync(self.dir)?;
+        files::seal(&below)?;
+        Record::of(&into, identity, Memory::File)?.write(&into)?;
+        files::sync(self.dir)?;
         Ok(effort)
-    }
-
-    /// Gives the machine, which has no process, a new disk over a layer's, and the layer's memory to start from.
-    pub(crate) fn stand_on(&self, image_tool: &Path, layer: &Path) -> Result<()> {
-        let layer = files::real(layer);
-        let record = self.layer(&layer)?;
-        let next = self.path(files::DISK_NEXT);
-        remove(&next)?;
-        disk::overlay(image_tool, &self.spec.name, &layer.join(files::DISK), &next)?;
-        // With its new disk still under another name, the record is about no disk that is there: it is not used before.
-        record.forked(&layer, &next)?.write(self.dir)?;
-        rename(&next, &self.path(files::DISK))?;
-        sync(self.dir)
-    }
-
-    fn layer(&self, layer: &Path) -> Result<Record> {
-        let damaged =
-            |what: String| self.failed(format!("the layer {} cannot be used: {what}", layer.display()));
-        let record = Record::read(layer)
-            .map_err(damaged)?
-            .ok_or_else(|| damaged("it is not complete".to_owned()))?;
-        record.check_files(layer).map_err(damaged)?;
-        if record.memory == Memory::Stream || record.layer.is_some() {
-            return Err(damaged("it is a machine's own state".to_owned()));
-        }
-        Ok(record)
     }
 
     /// Holds the guest.
@@ -176,6 +155,7 @@ impl<'a> Saving<'a> {
             process,
             qmp,
             source,
+            ran: status["status"] == "running",
         })
     }
 
@@ -186,14 +166,25 @@ impl<'a> Saving<'a> {
     /// Holds the guest and writes memory and devices; if that fails, lets it run on. `copy`: into files of their own even
     /// if the memory is in one. `file`: memory has to be in a file.
     fn write(&mut self, copy: bool, file: bool) -> Result<Written> {
+        // A save that was killed may have left some, and this machine's memory may need no new file.
+        self.clear()?;
         let written = self.try_write(copy, file);
         if written.is_err() {
-            self.run_on();
-            for name in [files::RAM_NEW, files::DEVICES_NEW] {
-                remove(&self.machine.path(name))?;
-            }
+            self.give_up()?;
         }
         written
+    }
+
+    /// Nothing came of it: lets the guest run on.
+    fn give_up(&mut self) -> Result<()> {
+        self.run_on();
+        self.clear()
+    }
+
+    fn clear(&self) -> Result<()> {
+        [files::RAM_NEW, files::DEVICES_NEW, files::SAVED_NEW]
+            .iter()
+            .try_for_each(|name| files::remove(&self.machine.path(name)))
     }
 
     fn try_write(&mut self, copy: bool, file: bool) -> Result<Written> {
@@ -264,7 +255,11 @@ impl<'a> Saving<'a> {
         Ok(since)
     }
 
+    /// Unless it was held before.
     fn run_on(&mut self) {
+        if !self.ran {
+            return;
+        }
         if let Err(error) = self.ask("cont", json!({})) {
             tracing::warn!(%error, machine = self.machine.spec.name, "the machine does not go on");
         }
@@ -314,40 +309,4 @@ impl Written {
             written: self.bytes,
         }
     }
-}
-
-fn rename(from: &Path, to: &Path) -> Result<()> {
-    fs::rename(from, to).map_err(DriverError::io(to))
-}
-
-fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(DriverError::io(path)(error)),
-        _ => Ok(()),
-    }
-}
-
-/// A layer is made once: machines may stand on the disk that is there.
-fn unused(into: &Path) -> Result<()> {
-    let disk = into.join(files::DISK);
-    if disk.exists() {
-        return Err(DriverError::io(disk)(std::io::ErrorKind::AlreadyExists.into()));
-    }
-    Ok(())
-}
-
-/// Nobody writes to it any more.
-fn seal(path: &Path) -> Result<()> {
-    File::open(path)
-        .and_then(|file| file.set_permissions(Permissions::from_mode(0o400)))
-        .map_err(DriverError::io(path))
-}
-
-fn make_dir(dir: &Path) -> Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(DriverError::io(dir))
 }

@@ -14,6 +14,8 @@ use crate::files;
 
 /// Changes when older versions of this program would misunderstand the file.
 const FORMAT: u32 = 1;
+/// Bytes; more than a record has.
+const RESERVED: usize = 8192;
 
 /// A saved state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,9 +25,9 @@ pub(crate) struct Record {
     pub(crate) memory: Memory,
     /// The layer that has memory and devices; none: they are beside this file.
     pub(crate) layer: Option<PathBuf>,
-    /// Sizes in bytes; no memory file where the devices' file holds it too.
+    /// Sizes in bytes; no memory file where the devices' file holds it too, and no devices where there is only a disk.
     pub(crate) memory_size: Option<u64>,
-    pub(crate) devices_size: u64,
+    pub(crate) devices_size: Option<u64>,
     /// The disk beside this file as it was then: another disk has moved on.
     pub(crate) disk: Stamp,
 }
@@ -38,6 +40,19 @@ pub(crate) enum Memory {
     File,
     /// In one stream with the devices.
     Stream,
+    /// Not at all: the machine was powered off, there is a disk and nothing else.
+    None,
+}
+
+impl Memory {
+    /// The files it consists of, but for the disk.
+    pub(crate) fn parts(self) -> &'static [&'static str] {
+        match self {
+            Self::File => &[files::RAM, files::DEVICES],
+            Self::Stream => &[files::DEVICES],
+            Self::None => &[],
+        }
+    }
 }
 
 /// What has to be the same for saved devices to be loaded.
@@ -106,13 +121,17 @@ impl Identity {
 impl Record {
     /// The record of a state whose files are all in `dir`.
     pub(crate) fn of(dir: &Path, identity: Identity, memory: Memory) -> Result<Self> {
-        let size = |name| Stamp::of(&dir.join(name)).map(|stamp| stamp.size);
+        let size = |name: &str| {
+            let part = memory.parts().contains(&name);
+            part.then(|| Stamp::of(&dir.join(name)).map(|stamp| stamp.size))
+                .transpose()
+        };
         Ok(Self {
             format: FORMAT,
             identity,
             memory,
             layer: None,
-            memory_size: (memory == Memory::File).then(|| size(files::RAM)).transpose()?,
+            memory_size: size(files::RAM)?,
             devices_size: size(files::DEVICES)?,
             disk: Stamp::of(&dir.join(files::DISK))?,
         })
@@ -158,11 +177,13 @@ impl Record {
     /// The files of the state in `dir`.
     pub(crate) fn files(&self, dir: &Path) -> Vec<PathBuf> {
         let home = self.home(dir);
-        let memory = self.memory_size.map(|_| home.join(files::RAM));
-        memory
-            .into_iter()
-            .chain([home.join(files::DEVICES), dir.join(files::DISK)])
-            .collect()
+        let parts = self.memory.parts().iter().map(|name| home.join(name));
+        parts.chain([dir.join(files::DISK)]).collect()
+    }
+
+    /// Whether it is about this disk.
+    pub(crate) fn is_about(&self, disk: &Path) -> bool {
+        Stamp::of(disk).is_ok_and(|stamp| stamp == self.disk)
     }
 
     /// Whether the files are there and whole.
@@ -171,17 +192,22 @@ impl Record {
     /// In words.
     pub(crate) fn check_files(&self, dir: &Path) -> Result<(), String> {
         let home = self.home(dir);
-        let check = |name: &str, size: u64| match fs::metadata(home.join(name)) {
-            Ok(metadata) if metadata.len() == size => Ok(()),
-            Ok(metadata) => Err(format!(
+        let check = |path: PathBuf, size: Option<u64>| match (size, fs::metadata(&path)) {
+            (None, _) => Ok(()),
+            (Some(size), Ok(metadata)) if metadata.len() == size => Ok(()),
+            (Some(size), Ok(metadata)) => Err(format!(
                 "{} has {} bytes instead of {size}",
-                home.join(name).display(),
+                path.display(),
                 metadata.len()
             )),
-            Err(error) => Err(format!("{}: {error}", home.join(name).display())),
+            (_, Err(error)) => Err(format!("{}: {error}", path.display())),
         };
-        self.memory_size.map_or(Ok(()), |size| check(files::RAM, size))?;
-        check(files::DEVICES, self.devices_size)
+        check(home.join(files::RAM), self.memory_size)?;
+        check(home.join(files::DEVICES), self.devices_size)?;
+        if self.is_about(&dir.join(files::DISK_NEXT)) {
+            return Ok(());
+        }
+        check(dir.join(files::DISK), Some(self.disk.size))
     }
 
     /// Whether a machine of this identity can continue from the state in its directory.
@@ -190,18 +216,26 @@ impl Record {
     /// In words, when it cannot.
     pub(crate) fn check(&self, dir: &Path, now: &Identity) -> Result<(), String> {
         self.identity.differs(now).map_or(Ok(()), Err)?;
+        self.check_state(dir)
+    }
+
+    /// Whether the state in a machine's directory is whole and no disk has moved on from it.
+    ///
+    /// # Errors
+    /// In words, when it is not so.
+    pub(crate) fn check_state(&self, dir: &Path) -> Result<(), String> {
         self.check_files(dir)?;
-        match Stamp::of(&dir.join(files::DISK)) {
-            Ok(disk) if disk == self.disk => Ok(()),
-            Ok(_) => Err("its disk was changed after it was saved".to_owned()),
-            Err(error) => Err(error.to_string()),
+        if self.is_about(&dir.join(files::DISK)) {
+            return Ok(());
         }
+        Err("its disk was changed after it was saved".to_owned())
     }
 
     /// How the machine in `dir` is started that continues from this. A private view keeps the file as it is and is never
     /// written back, but can only be saved where a process's own pages may be read; elsewhere the file becomes its memory.
     pub(crate) fn start(&self, dir: &Path, readable: bool) -> Start {
         match (self.memory, &self.layer) {
+            (Memory::None, _) => Start::Boot,
             (Memory::Stream, _) => Start::Stream,
             (Memory::File, Some(layer)) => Start::View(layer.join(files::RAM)),
             (Memory::File, None) if readable => Start::View(files::real(dir).join(files::RAM)),
@@ -209,40 +243,48 @@ impl Record {
         }
     }
 
+    /// Takes the place on disk that [`Record::write`] needs: a full disk is noticed while there is a way back.
+    pub(crate) fn reserve(dir: &Path) -> Result<()> {
+        let new = dir.join(files::SAVED_NEW);
+        let reserve = || {
+            let mut file = Self::open_new(&new)?;
+            file.write_all(&[b' '; RESERVED])?;
+            file.sync_all()
+        };
+        reserve().map_err(DriverError::io(&new))
+    }
+
+    /// Not truncated: what is reserved stays.
+    fn open_new(new: &Path) -> std::io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        options.open(new)
+    }
+
     /// Puts the record into a directory whose other files are on disk already.
     pub(crate) fn write(&self, dir: &Path) -> Result<()> {
         let (path, new) = (dir.join(files::SAVED), dir.join(files::SAVED_NEW));
         let write = || {
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&new)?;
-            file.write_all(&serde_json::to_vec_pretty(self)?)?;
+            let text = serde_json::to_vec_pretty(self)?;
+            let mut file = Self::open_new(&new)?;
+            file.write_all(&text)?;
+            file.set_len(text.len() as u64)?;
             file.sync_all()?;
             fs::rename(&new, &path)
         };
         write().map_err(DriverError::io(&path))?;
-        sync(dir)
+        files::sync(dir)
     }
 
     /// Removes the record; what it spoke of is no saved state any more.
     pub(crate) fn forget(dir: &Path) -> Result<()> {
         let path = dir.join(files::SAVED);
         match fs::remove_file(&path) {
-            Ok(()) => sync(dir),
+            Ok(()) => files::sync(dir),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             Err(error) => Err(DriverError::io(path)(error)),
         }
     }
-}
-
-/// Sees to it that a file, or the names in a directory, are on disk.
-pub(crate) fn sync(path: &Path) -> Result<()> {
-    File::open(path)
-        .and_then(|file| file.sync_all())
-        .map_err(DriverError::io(path))
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
-//! The optional ability of saving machines, in terms of `save` and `resume`.
+//! The optional ability of saving machines, in terms of `save`, `layer` and `resume`.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use sampan_driver::{Driver, DriverError, Effort, MachineSpec, Result, Snapshot, Started};
 
 use crate::args::MemoryBackend;
 use crate::machine::Machine;
-use crate::saved::Record;
+use crate::saved::{Memory, Record};
 use crate::{Qemu, disk, files, ram};
 
 impl Snapshot for Qemu {
@@ -21,16 +22,34 @@ impl Snapshot for Qemu {
     }
 
     fn freeze(&self, spec: &MachineSpec, into: &Path) -> Result<Effort> {
-        Machine::new(spec).put_away(&self.find()?, Some(into))
+        let (machine, found, since) = (Machine::new(spec), self.find()?, Instant::now());
+        let written = match machine.running()? {
+            Some(_) => {
+                machine.vacant(into)?;
+                machine.put_away(&found, true)?
+            }
+            None => Effort::default(),
+        };
+        let put_away = since.elapsed();
+        machine.freeze(&found, &self.image_tool()?, into)?;
+        Ok(Effort {
+            paused: written.paused + since.elapsed().saturating_sub(put_away),
+            ..written
+        })
     }
 
     fn checkpoint(&self, spec: &MachineSpec, into: &Path) -> Result<Effort> {
-        Machine::new(spec).checkpoint(&self.find()?, &self.image_tool()?, into)
+        let (machine, found, image_tool) = (Machine::new(spec), self.find()?, self.image_tool()?);
+        if machine.running()?.is_some() {
+            return machine.checkpoint(&found, &image_tool, into);
+        }
+        machine.share(&found, &image_tool, into)?;
+        Ok(Effort::default())
     }
 
     fn fork(&self, spec: &MachineSpec, from: &Path) -> Result<()> {
         let machine = Machine::new(spec);
-        machine.make_dir()?;
+        files::make_dir(&spec.dir)?;
         if machine.created() {
             return Ok(());
         }
@@ -39,13 +58,18 @@ impl Snapshot for Qemu {
 
     fn restore(&self, spec: &MachineSpec, from: &Path) -> Result<()> {
         let machine = Machine::new(spec);
+        machine.layer(from)?;
         machine.kill()?;
-        machine.make_dir()?;
+        files::make_dir(&spec.dir)?;
         machine.stand_on(&self.image_tool()?, from)
     }
 
     fn save(&self, spec: &MachineSpec) -> Result<Effort> {
-        Machine::new(spec).put_away(&self.find()?, None)
+        let machine = Machine::new(spec);
+        if machine.process()?.is_some() && machine.running()?.is_none() {
+            return Ok(Effort::default());
+        }
+        machine.put_away(&self.find()?, false)
     }
 
     fn resume(&self, spec: &MachineSpec) -> Result<Started> {
@@ -53,13 +77,9 @@ impl Snapshot for Qemu {
         if !machine.created() {
             return Err(DriverError::NoMachine(spec.name.clone()));
         }
-        if let Some(process) = machine.process()? {
-            if !spec.dir.join(files::SAVED).exists() {
-                machine.wake(&process)?;
-                return Ok(Started::Running);
-            }
-            // Whoever resumed it did not get to the point where it may run.
-            machine.kill()?;
+        if let Some(process) = machine.running()? {
+            machine.wake(&process)?;
+            return Ok(Started::Running);
         }
         machine.resume(&self.find()?)
     }
@@ -77,12 +97,19 @@ impl Snapshot for Qemu {
             return Ok(None);
         };
         record.check_files(dir).map_err(damaged)?;
-        Ok(Some(record.files(dir)))
+        // A machine that is about to stand on a layer without memory has nothing saved.
+        let at_rest = record.memory == Memory::None && record.layer.is_some();
+        Ok((!at_rest).then(|| record.files(dir)))
     }
 
     fn discard(&self, spec: &MachineSpec) -> Result<()> {
+        let machine = Machine::new(spec);
+        let runs = machine.running()?.is_some();
+        if !runs && let Err(error) = machine.settle() {
+            tracing::warn!(%error, machine = spec.name, "its state cannot be completed");
+        }
         Record::forget(&spec.dir)?;
-        if Machine::new(spec).process()?.is_none() {
+        if !runs {
             crate::process::clean(&spec.dir);
         }
         Ok(())
@@ -91,6 +118,7 @@ impl Snapshot for Qemu {
     fn uses(&self, spec: &MachineSpec) -> Result<Vec<PathBuf>> {
         let machine = Machine::new(spec);
         let mut uses = disk::chain(&spec.dir.join(files::DISK));
+        uses.extend(disk::chain(&spec.dir.join(files::DISK_NEXT)));
         if let Some(process) = machine.process()? {
             let line = std::fs::read(format!("/proc/{}/cmdline", process.pid())).unwrap_or_default();
             if let Some(MemoryBackend::View(path)) =

@@ -1,10 +1,12 @@
-//! Saving and going on, with the real QEMU and a guest of one sector: it counts in memory and writes the count to the
-//! serial port eighteen times a second, and `B` first when it boots. So its console tells where it goes on.
+//! Saving and going on, with the real QEMU and a guest of one sector (`guest.s`): it counts in memory and on its disk and
+//! writes the count to the serial port eighteen times a second, and `B` first when it boots. So its console tells where it
+//! goes on, and (`X`) whether memory and disk fit together.
 
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod ground;
+mod rest;
 
 use std::fs;
 use std::net::TcpListener;
