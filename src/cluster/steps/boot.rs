@@ -13,6 +13,9 @@ use crate::error::{Error, Kind, Result};
 /// cluster waits less for its guest.
 const SSH_DEADLINE: Duration = Duration::from_secs(300);
 
+/// How long a woken apiserver is asked beforehand; whoever needs an answer asks again.
+const FIRST_ANSWER: Duration = Duration::from_secs(5);
+
 /// Makes and starts the machine.
 pub(in crate::cluster) struct Machine;
 
@@ -91,7 +94,14 @@ impl Step for Connect {
         let spec = machine::spec(run.ctx, profile)?;
         let endpoint = run.driver.endpoint(&spec)?;
         let deadline = SSH_DEADLINE.min(run.request.wait_timeout);
-        let guest = machine::connect(run.ctx, &*run.driver, profile, &endpoint, deadline);
+        // An apiserver that has slept takes as long for its first answer as sshd does; then its connection is open, too.
+        let api = run.woken.then(|| run.api()).transpose()?;
+        let guest = std::thread::scope(|scope| {
+            if let Some(api) = api {
+                scope.spawn(|| api.is_ok("/readyz", FIRST_ANSWER));
+            }
+            machine::connect(run.ctx, &*run.driver, profile, &endpoint, deadline)
+        });
         run.guest = Some(guest.map_err(|error| unreachable(run, error))?);
         Ok(())
     }
