@@ -42,9 +42,7 @@ fn make(image_tool: &Path, disk: &Disk, path: &Path) -> Result<()> {
         .map_err(DriverError::io(&disk.base))?
         .len();
     let size = base.max(disk.size_mib * MIB);
-    let new = path.with_extension("qcow2.new");
-    layer(image_tool, "raw", &disk.base, size, &new)?;
-    fs::rename(&new, path).map_err(DriverError::io(path))
+    layer(image_tool, "raw", &disk.base, size, path)
 }
 
 /// Makes a layer over another machine's or snapshot's disk, as large as that is.
@@ -53,19 +51,25 @@ pub(crate) fn overlay(image_tool: &Path, name: &str, below: &Path, new: &Path) -
 }
 
 fn layer(image_tool: &Path, format: &str, below: &Path, size: u64, new: &Path) -> Result<()> {
+    let made = new.with_file_name(format!("{}{}", files::DISK_MADE_BY, std::process::id()));
+    files::remove(&made)?;
     let create = qemu_img(image_tool)
         .args([
             "create", "-q", "-u", "-f", "qcow2", "-F", format, "-o", OPTIONS, "-b",
         ])
         .path(below)
-        .path(new)
+        .path(&made)
         .arg(size.to_string());
-    Host.run(&create)?;
+    Host.run(&create)
+        .inspect_err(|_| fs::remove_file(&made).unwrap_or_default())?;
     let settle = |file: File| {
         file.set_permissions(Permissions::from_mode(0o600))?;
         file.sync_all()
     };
-    File::open(new).and_then(settle).map_err(DriverError::io(new))
+    File::open(&made)
+        .and_then(settle)
+        .and_then(|()| fs::rename(&made, new))
+        .map_err(DriverError::io(new))
 }
 
 /// Nobody has this many layers; a chain that goes in a circle would.

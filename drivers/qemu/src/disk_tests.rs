@@ -51,9 +51,13 @@ fn the_disk_grows_and_never_shrinks() {
 #[test]
 fn the_disk_is_at_least_as_large_as_its_base_and_a_half_made_one_is_replaced() {
     let ground = ground(1);
-    fs::write(ground.spec.dir.join("disk.qcow2.new"), "half").unwrap();
+    let half = ground
+        .spec
+        .dir
+        .join(format!("{}{}", files::DISK_MADE_BY, std::process::id()));
+    fs::write(&half, "half").unwrap();
     assert_eq!(ensure(&ground.spec, false), 3 * MIB);
-    assert!(!ground.spec.dir.join("disk.qcow2.new").exists());
+    assert!(!half.exists());
 }
 
 #[test]

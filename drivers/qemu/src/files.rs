@@ -35,6 +35,9 @@ pub(crate) const DEVICES_NEW: &str = "device.state.new";
 /// A disk that is about to take the place of the system disk.
 pub(crate) const DISK_NEXT: &str = "disk.qcow2.next";
 
+/// A disk while it is made, with the process id of its maker appended: a tool whose caller was killed may still write to it.
+pub(crate) const DISK_MADE_BY: &str = "disk.qcow2.made-by-";
+
 /// What is left in the directory when a machine has ended and must not be there.
 pub(crate) const OF_A_RUN: [&str; 6] = [PIDFILE, QMP, QUERY, RAM_NEW, DEVICES_NEW, SAVED_NEW];
 /// What must not be there either, unless a saved state is made of it.

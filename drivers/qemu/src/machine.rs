@@ -61,7 +61,8 @@ impl<'a> Machine<'a> {
         Process::find(self.dir)
     }
 
-    /// The process the guest runs in. One that did not get beyond loading a saved state is ended: the state is still good.
+    /// The process the guest runs in. One that did not get beyond loading a saved state, or had only to end when it was saved, is
+    /// ended: the state is good.
     pub(crate) fn running(&self) -> Result<Option<Process>> {
         match self.process()? {
             Some(process) if self.path(files::SAVED).exists() => {
@@ -207,7 +208,7 @@ impl<'a> Machine<'a> {
 
     /// Presses the power button and waits; ends QEMU when the guest has not powered off by the deadline.
     pub(crate) fn stop(&self, deadline: Duration) -> Result<()> {
-        let Some(process) = self.process()? else {
+        let Some(process) = self.running()? else {
             return self.ended();
         };
         let end = Instant::now() + deadline;

@@ -262,11 +262,14 @@ impl Drop for Starting {
 pub(crate) fn clean(dir: &Path) {
     let saved = dir.join(files::SAVED).exists();
     let of_a_state: &[&str] = if saved { &[] } else { &files::OF_A_STATE };
-    for name in files::OF_A_RUN.iter().chain(of_a_state) {
-        if let Err(error) = fs::remove_file(dir.join(name))
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(%error, file = %dir.join(name).display(), "could not be removed");
+    let made = fs::read_dir(dir).into_iter().flatten().filter_map(|entry| {
+        let name = entry.ok()?.file_name().into_string().ok()?;
+        name.starts_with(files::DISK_MADE_BY).then_some(name)
+    });
+    let all = files::OF_A_RUN.iter().chain(of_a_state).copied();
+    for name in all.map(str::to_owned).chain(made) {
+        if let Err(error) = files::remove(&dir.join(name)) {
+            tracing::warn!(%error, "could not be removed");
         }
     }
 }

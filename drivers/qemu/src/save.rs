@@ -5,6 +5,7 @@
 //! is copied while the guest still runs, then the fork's own pages. QEMU writes the devices beside it.
 
 use std::fs::{self, OpenOptions};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -49,20 +50,26 @@ impl Machine<'_> {
         let identity = self.identity(found);
         let mut saving = Saving::new(self)?;
         let written = saving.write(false, file)?;
-        // What a full disk prevents, it prevents before the machine is ended.
-        if let Err(error) = self.secure(&written) {
+        // The record is complete before the machine ends: whoever dies in between leaves a saved machine, not a lost one.
+        let kept = self
+            .secure(&written)
+            .and_then(|()| self.keep(&identity, &written));
+        if let Err(error) = kept {
+            Record::forget(self.dir)?;
             saving.give_up()?;
             return Err(error);
         }
         saving.end()?;
-        let kept = self.keep(identity, &written);
-        if kept.is_err() {
-            tracing::warn!(machine = self.spec.name, "the machine is ended and was not saved");
-            process::clean(self.dir);
+        let record = Record::of(self.dir, identity, written.memory)?;
+        if Record::read(self.dir).as_ref() != Ok(&Some(record.clone())) {
+            tracing::debug!(machine = self.spec.name, "qemu wrote to the disk when it ended");
+            record.write(self.dir)?;
         }
-        kept.map(|()| written.effort())
+        process::clean(self.dir);
+        Ok(written.effort())
     }
 
+    /// What a full disk prevents, it prevents here.
     fn secure(&self, written: &Written) -> Result<()> {
         let new = self.path(files::RAM_NEW);
         match written.memory {
@@ -71,16 +78,16 @@ impl Machine<'_> {
             Memory::Stream | Memory::None => {}
         }
         files::sync(&self.path(files::DEVICES_NEW))?;
+        files::sync(&self.path(files::DISK))?;
         Record::reserve(self.dir)
     }
 
-    fn keep(&self, identity: Identity, written: &Written) -> Result<()> {
+    fn keep(&self, identity: &Identity, written: &Written) -> Result<()> {
         if self.path(files::RAM_NEW).exists() {
             files::rename(&self.path(files::RAM_NEW), &self.path(files::RAM))?;
         }
         files::rename(&self.path(files::DEVICES_NEW), &self.path(files::DEVICES))?;
-        files::sync(&self.path(files::DISK))?;
-        Record::of(self.dir, identity, written.memory)?.write(self.dir)
+        Record::of(self.dir, identity.clone(), written.memory)?.write(self.dir)
     }
 
     /// Makes a layer of the machine, which runs on.
@@ -280,9 +287,15 @@ impl<'a> Saving<'a> {
         self.machine.make_private(files::DEVICES_NEW)?;
         let arguments = json!({"filename": files::DEVICES_NEW});
         let saved = self.qmp.execute("xen-save-devices-state", arguments, WRITE_LIMIT);
-        saved
-            .map(drop)
-            .map_err(|error| self.machine.failed(error.to_string()))
+        saved.map(drop).map_err(|error| {
+            // QEMU does not tell why.
+            match disk::free(self.machine.dir) {
+                Ok(0) => {
+                    DriverError::io(self.machine.path(files::DEVICES_NEW))(ErrorKind::StorageFull.into())
+                }
+                _ => self.machine.failed(error.to_string()),
+            }
+        })
     }
 
     /// Ends QEMU, which holds the guest.

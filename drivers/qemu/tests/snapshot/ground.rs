@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -36,33 +36,18 @@ pub(crate) struct Ground {
 impl Ground {
     /// Machines of these names; none exists yet.
     pub(crate) fn new(names: &[&str]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::on(tempfile::tempdir().unwrap(), names)
+    }
+
+    /// The same, on this disk.
+    pub(crate) fn on(dir: tempfile::TempDir, names: &[&str]) -> Self {
         let mut disk = vec![0; 1 << 20];
         disk[..GUEST.len()].copy_from_slice(&GUEST);
         disk[510..512].copy_from_slice(&[0x55, 0xaa]);
         fs::write(dir.path().join("base.raw"), disk).unwrap();
-        let spec = |name: &&str| MachineSpec {
-            name: (*name).into(),
-            dir: dir.path().join(name),
-            cpus: 1,
-            memory_mib: 64,
-            disk: Disk {
-                base: dir.path().join("base.raw"),
-                size_mib: 8,
-            },
-            extra_disks: Vec::new(),
-            boot: None,
-            forwards: vec![Forward {
-                host: free_port(),
-                guest_port: 22,
-            }],
-        };
-        let qemu = Qemu::new(QemuConfig {
-            cache_dir: dir.path().join("cache"),
-            accelerator: Some(Accelerator::Tcg),
-            ..QemuConfig::default()
-        });
-        let specs = names.iter().map(spec).collect();
+        let qemu = driver(dir.path());
+        let specs = names.iter().map(|name| spec(dir.path(), name, free_port()));
+        let specs = specs.collect();
         Self { dir, qemu, specs }
     }
 
@@ -112,16 +97,48 @@ impl Drop for Ground {
     }
 }
 
+pub(crate) fn driver(dir: &Path) -> Qemu {
+    Qemu::new(QemuConfig {
+        cache_dir: dir.join("cache"),
+        accelerator: Some(Accelerator::Tcg),
+        ..QemuConfig::default()
+    })
+}
+
+pub(crate) fn spec(dir: &Path, name: &str, host: SocketAddr) -> MachineSpec {
+    MachineSpec {
+        name: name.into(),
+        dir: dir.join(name),
+        cpus: 1,
+        memory_mib: 64,
+        disk: Disk {
+            base: dir.join("base.raw"),
+            size_mib: 8,
+        },
+        extra_disks: Vec::new(),
+        boot: None,
+        forwards: vec![Forward { host, guest_port: 22 }],
+    }
+}
+
 pub(crate) fn free_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 pub(crate) fn console(spec: &MachineSpec) -> String {
-    String::from_utf8_lossy(&fs::read(spec.dir.join("serial.log")).unwrap_or_default()).into_owned()
+    text(&spec.dir.join("serial.log"))
+}
+
+fn text(path: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
 }
 
 pub(crate) fn counts(spec: &MachineSpec) -> Vec<u32> {
-    let console = console(spec);
+    counts_in(&spec.dir.join("serial.log"))
+}
+
+pub(crate) fn counts_in(console: &Path) -> Vec<u32> {
+    let console = text(console);
     let whole = console.rsplit_once('\n').map_or("", |(whole, _)| whole);
     whole
         .lines()
