@@ -1,35 +1,62 @@
 //! Story 1: from nothing to a healthy cluster, and what must work in it.
 
+use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{PROFILE, World, eventually, text};
+use crate::support::{Guard, PROFILE, World, eventually, text};
 
 /// Emulated guests are slow and the host may be busy; a cluster that is not there by then never comes.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// `start` on a machine that has the bundle and nothing else.
+/// `start` on a machine that has the bundle and nothing else; interrupted at first, it leaves no machine and goes on when told
+/// again.
 pub(crate) fn first_cluster(world: &World) {
+    interrupted_start(world);
     let output = world
         .sampan(&["start", "-p", PROFILE, "--driver", "qemu", "--wait=all"])
         .output()
         .unwrap();
     println!("{}", crate::support::shown(&output));
     assert!(output.status.success());
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert!(said.contains("making the ready snapshot"), "{said}");
+    assert_eq!(
+        world.template_qemu(),
+        None,
+        "the machine of the snapshot is still there"
+    );
     assert_eq!(world.kubectl(&["config", "current-context"]), PROFILE);
     assert!(world.kubectl(&["cluster-info"]).contains("is running at"));
     let ready = "jsonpath={.items[*].status.conditions[?(@.type=='Ready')].status}";
     assert_eq!(world.kubectl(&["get", "nodes", "-o", ready]), "True");
-    assert_eq!(
-        world.kubectl(&["get", "nodes", "-o", "jsonpath={.items[*].metadata.name}"]),
-        PROFILE
-    );
+    let named = r"jsonpath={.items[*].metadata.labels.sampan\.dev/name}";
+    assert_eq!(world.kubectl(&["get", "nodes", "-o", named]), PROFILE);
     let kubeconfig = std::fs::read_to_string(world.kubeconfig()).unwrap();
     assert!(
         kubeconfig.contains("elsewhere.example") && kubeconfig.contains("x-own-field"),
         "{kubeconfig}"
     );
+}
+
+/// Ctrl-C while the machine of the snapshot boots.
+fn interrupted_start(world: &World) {
+    let mut start = world.sampan(&["start", "-p", PROFILE, "--driver", "qemu"]);
+    let mut start = Guard(
+        start
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    eventually("a machine runs", PATIENCE, || {
+        world.template_qemu().ok_or_else(|| "no QEMU".to_owned())
+    });
+    crate::support::signal(start.0.id().cast_signed(), Signal::INT);
+    assert_eq!(start.0.wait().unwrap().code(), Some(11));
+    assert_eq!(world.template_qemu(), None, "a machine was left behind");
 }
 
 /// Every pod came up at its first try: nothing was started before what it needs.

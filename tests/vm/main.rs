@@ -14,6 +14,7 @@
 mod cluster;
 mod life;
 mod reach;
+mod snapshots;
 mod support;
 
 use std::process::ExitCode;
@@ -49,16 +50,41 @@ const STORIES: &[Story] = &[
         cluster::a_pod_resolves_services_and_a_claim_binds,
     ),
     (
-        "stop_and_start_keep_everything",
-        life::stop_and_start_keep_everything,
+        "a_saved_cluster_counts_on_as_if_nothing_had_been",
+        snapshots::a_saved_cluster_counts_on,
+    ),
+    (
+        "a_clock_that_was_wrong_is_set_right",
+        snapshots::a_wrong_clock_is_set_right,
+    ),
+    (
+        "a_paused_cluster_stands_still",
+        snapshots::a_paused_cluster_stands_still,
+    ),
+    (
+        "a_stop_in_the_middle_of_a_rollout_only_delays_it",
+        snapshots::a_stop_in_a_rollout_delays_it,
+    ),
+    (
+        "a_snapshot_brings_memory_and_disk_back",
+        snapshots::a_snapshot_brings_all_back,
+    ),
+    ("a_fork_goes_its_own_way", snapshots::a_fork_goes_its_own_way),
+    (
+        "a_stop_that_is_killed_loses_nothing_acknowledged",
+        snapshots::a_killed_stop_loses_nothing,
+    ),
+    (
+        "a_state_of_another_qemu_falls_back_to_the_disk",
+        snapshots::a_state_of_another_qemu_falls_back,
+    ),
+    (
+        "a_shutdown_and_start_keep_everything",
+        life::a_shutdown_keeps_everything,
     ),
     (
         "a_killed_machine_is_noticed_and_recovers",
-        life::a_killed_machine_is_noticed_and_recovers,
-    ),
-    (
-        "an_interrupted_start_goes_on_beside_another_profile",
-        life::an_interrupted_start_goes_on,
+        life::a_killed_machine_recovers,
     ),
     ("two_profiles_side_by_side", life::two_profiles_side_by_side),
     ("delete_leaves_nothing", life::delete_leaves_nothing),

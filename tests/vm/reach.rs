@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{PROFILE, World, text};
+use crate::support::{NODE, PROFILE, World, text};
 
 pub(crate) fn status_and_profile_list_tell_the_state(world: &World) {
     let output = world.sampan(&["status", "-p", PROFILE]).output().unwrap();
@@ -24,7 +24,7 @@ pub(crate) fn status_and_profile_list_tell_the_state(world: &World) {
 }
 
 pub(crate) fn ssh_cp_logs_ip_and_kubectl_reach_the_node(world: &World) {
-    assert_eq!(world.ok(&["ssh", "-p", PROFILE, "--", "hostname"]), PROFILE);
+    assert_eq!(world.ok(&["ssh", "-p", PROFILE, "--", "hostname"]), NODE);
     let output = world
         .sampan(&["ssh", "-p", PROFILE, "--", "exit 7"])
         .output()
@@ -42,6 +42,6 @@ pub(crate) fn ssh_cp_logs_ip_and_kubectl_reach_the_node(world: &World) {
     let ip = world.ok(&["ip", "-p", PROFILE]);
     assert!(world.kubectl(&["cluster-info"]).contains(&ip), "{ip}");
     let nodes = world.ok(&["kubectl", "-p", PROFILE, "--", "get", "nodes", "-o", "name"]);
-    assert_eq!(nodes, format!("node/{PROFILE}"));
+    assert_eq!(nodes, format!("node/{NODE}"));
     assert!(std::path::Path::new(&world.ok(&["ssh-key", "-p", PROFILE])).is_file());
 }

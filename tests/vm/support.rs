@@ -13,6 +13,9 @@ use tempfile::TempDir;
 /// The profile that most stories use.
 pub(crate) const PROFILE: &str = "first";
 
+/// The node of every cluster that is forked from a ready snapshot.
+pub(crate) const NODE: &str = "sampan";
+
 /// A kubeconfig with somebody else's content, which must survive everything.
 const FOREIGN: &str = "apiVersion: v1
 kind: Config
@@ -47,6 +50,13 @@ impl World {
             stands: AtomicBool::new(false),
         };
         fs::write(world.kubeconfig(), FOREIGN).expect("a kubeconfig");
+        // The bundle is the machine's; ready snapshots are made here, so that each run sees one being made.
+        fs::create_dir_all(world.cache()).expect("a cache");
+        for shared in ["bundles", "build", "drivers", "locks"] {
+            let target = shared_cache().join(shared);
+            fs::create_dir_all(&target).expect("the shared cache");
+            std::os::unix::fs::symlink(target, world.cache().join(shared)).expect("a link");
+        }
         world
     }
 
@@ -72,6 +82,10 @@ impl World {
         self.home.path().join("home")
     }
 
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.home.path().join("cache")
+    }
+
     pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.home.path().join("kubeconfig")
     }
@@ -84,7 +98,7 @@ impl World {
             .env("SAMPAN_HOME", self.home())
             .env("KUBECONFIG", self.kubeconfig());
         command
-            .env("SAMPAN_CACHE", shared_cache())
+            .env("SAMPAN_CACHE", self.cache())
             .env_remove("SAMPAN_PROFILE")
             .stdin(Stdio::null());
         command
@@ -147,15 +161,26 @@ impl World {
     pub(crate) fn qemu(&self, profile: &str) -> Option<i32> {
         let dir = self.home().join("data/profiles").join(profile).join("machine");
         let dir = dir.canonicalize().ok()?;
-        let processes = fs::read_dir("/proc").expect("a Linux host").flatten();
-        let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        pids.find(|pid: &i32| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == dir))
+        running_in(|cwd| cwd == dir)
+    }
+
+    /// Process id of the QEMU that a ready snapshot is made with.
+    pub(crate) fn template_qemu(&self) -> Option<i32> {
+        let dir = self.cache().join("layers").canonicalize().ok()?;
+        running_in(|cwd| cwd.starts_with(&dir))
     }
 
     /// Nothing of the stories outlives them.
     pub(crate) fn clean_up(&self) {
         let _ = self.sampan(&["delete", "--all"]).output();
     }
+}
+
+/// The process whose working directory is a certain one.
+fn running_in(is_it: impl Fn(&std::path::Path) -> bool) -> Option<i32> {
+    let processes = fs::read_dir("/proc").expect("a Linux host").flatten();
+    let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.find(|pid: &i32| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| is_it(&cwd)))
 }
 
 /// Sends a signal to a process of ours.
