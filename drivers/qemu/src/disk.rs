@@ -86,6 +86,12 @@ pub(crate) fn chain(path: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
+/// Whether the image `above` is a layer directly over the file `below`, whatever name it has for it.
+pub(crate) fn is_over(above: &Path, below: &Path) -> bool {
+    let named = backing(above).ok().flatten();
+    named.is_some_and(|named| files::same(&above.with_file_name(named), below))
+}
+
 /// The name of the backing file in a qcow2 image's header: its place at byte 8, its length at byte 16.
 fn backing(path: &Path) -> std::io::Result<Option<PathBuf>> {
     let mut header = [0; 20];

@@ -38,10 +38,16 @@ pub(crate) const DISK_NEXT: &str = "disk.qcow2.next";
 /// A disk while it is made, with the process id of its maker appended: a tool whose caller was killed may still write to it.
 pub(crate) const DISK_MADE_BY: &str = "disk.qcow2.made-by-";
 
+/// Further names of the disk, for a QEMU that came to it while it ran (with a number appended). QEMU opens its files again by
+/// name, so a name must not come to mean another file under it.
+pub(crate) const DISK_OF_A_RUN: &str = "disk.qcow2.run-";
+
 /// What is left in the directory when a machine has ended and must not be there.
 pub(crate) const OF_A_RUN: [&str; 6] = [PIDFILE, QMP, QUERY, RAM_NEW, DEVICES_NEW, SAVED_NEW];
 /// What must not be there either, unless a saved state is made of it.
-pub(crate) const OF_A_STATE: [&str; 3] = [RAM, DEVICES, DISK_NEXT];
+pub(crate) const OF_A_STATE: [&str; 2] = [RAM, DEVICES];
+/// Beginnings of names that must not be there.
+pub(crate) const PREFIXES: [&str; 2] = [DISK_MADE_BY, DISK_OF_A_RUN];
 
 /// The directory under its one true name, even when it or its parents are gone: a process is recognised by it.
 pub(crate) fn real(dir: &Path) -> PathBuf {

@@ -76,17 +76,18 @@ impl Machine<'_> {
             })
     }
 
-    /// Completes what somebody was killed in: the machine's record is about a disk under its temporary name, or a layer that
-    /// is not complete yet.
+    /// Completes what somebody was killed in, when the machine has no process: its record is about a disk under its temporary
+    /// name, or a layer that is not complete yet, or QEMU may have written to a new disk that had not got its name.
     pub(crate) fn settle(&self) -> Result<()> {
         let (disk, next) = (self.path(files::DISK), self.path(files::DISK_NEXT));
-        let record = match Record::read(self.dir) {
-            Ok(Some(record)) if record.is_about(&next) || record.is_about(&disk) => record,
-            _ => return files::remove(&next),
-        };
-        match &record.layer {
-            Some(layer) => self.complete(&record, layer),
-            None => files::remove(&next),
+        match Record::read(self.dir) {
+            Ok(Some(record)) if record.is_about(&next) || record.is_about(&disk) => match &record.layer {
+                Some(layer) => self.complete(&record, layer),
+                None => files::remove(&next),
+            },
+            // As good as the disk itself when nothing was written to it.
+            _ if disk::is_over(&next, &disk) => files::rename(&next, &disk),
+            _ => files::remove(&next),
         }
     }
 

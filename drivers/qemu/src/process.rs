@@ -264,7 +264,8 @@ pub(crate) fn clean(dir: &Path) {
     let of_a_state: &[&str] = if saved { &[] } else { &files::OF_A_STATE };
     let made = fs::read_dir(dir).into_iter().flatten().filter_map(|entry| {
         let name = entry.ok()?.file_name().into_string().ok()?;
-        name.starts_with(files::DISK_MADE_BY).then_some(name)
+        let left = files::PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        left.then_some(name)
     });
     let all = files::OF_A_RUN.iter().chain(of_a_state).copied();
     for name in all.map(str::to_owned).chain(made) {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use sampan_driver::{DriverError, Effort, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::Found;
 use crate::args::MemoryBackend;
@@ -26,6 +26,8 @@ use crate::{disk, files};
 /// For writing devices, and memory where it has to go with them.
 const WRITE_LIMIT: Duration = Duration::from_secs(120);
 const MIB: u64 = 1 << 20;
+/// What the disk is called in QEMU.
+const SYSTEM_DISK: &str = "disk0";
 
 /// A running machine that is being saved.
 struct Saving<'a> {
@@ -107,21 +109,14 @@ impl Machine<'_> {
             .and_then(|()| Record::reserve(&into))
             .and_then(|()| saving.write(true, true));
         let written = prepared.inspect_err(|_| self.abandon(&into))?;
-        // First the name, then the change: whoever dies in between leaves an empty layer over the disk in use.
-        let switched = files::rename(&next, &disk).and_then(|()| {
-            let arguments = json!({"device": "disk0", "snapshot-file": files::DISK, "format": "qcow2", "mode": "existing"});
-            let switched = saving.qmp.execute("blockdev-snapshot-sync", arguments, QMP_LIMIT);
-            switched.or_else(|error| {
-                files::rename(&below, &disk)?;
-                Err(self.failed(error.to_string()))
-            })
-        });
         let effort = written.effort();
-        if let Err(error) = switched {
+        if let Err(error) = saving.switch(&next) {
             saving.give_up()?;
             self.abandon(&into);
             return Err(error);
         }
+        // Whoever dies here leaves a new disk with its temporary name, over the one it is to take the place of.
+        files::rename(&next, &disk).inspect_err(|_| saving.run_on())?;
         saving.run_on();
         for (from, to) in [(files::RAM_NEW, files::RAM), (files::DEVICES_NEW, files::DEVICES)] {
             files::seal(&self.path(from))?;
@@ -157,16 +152,60 @@ impl<'a> Saving<'a> {
         let line = fs::read(format!("/proc/{}/cmdline", process.pid())).unwrap_or_default();
         let source = MemoryBackend::of_process(&String::from_utf8_lossy(&line))
             .ok_or_else(|| machine.failed("its process does not tell where its memory comes from"))?;
-        Ok(Self {
+        let mut saving = Self {
             machine,
             process,
             qmp,
             source,
             ran: status["status"] == "running",
+        };
+        saving.settle()?;
+        Ok(saving)
+    }
+
+    /// Completes what somebody was killed in: QEMU has changed to a new disk that still has its temporary name, or has not.
+    fn settle(&mut self) -> Result<()> {
+        let (disk, next) = (
+            self.machine.path(files::DISK),
+            self.machine.path(files::DISK_NEXT),
+        );
+        if !next.exists() {
+            return Ok(());
+        }
+        let failed = |error: QmpError| self.machine.failed(error.to_string());
+        let nodes = self
+            .qmp
+            .execute("query-named-block-nodes", json!({"flat": true}), QMP_LIMIT)
+            .map_err(failed)?;
+        let is_next = |node: &Value| {
+            let file = node["file"].as_str().filter(|_| node["drv"] == "file");
+            file.is_some_and(|file| files::same(&self.machine.path(file), &next))
+        };
+        let in_use = nodes.as_array().into_iter().flatten().any(is_next);
+        if in_use {
+            files::rename(&next, &disk)
+        } else {
+            files::remove(&next)
+        }
+    }
+
+    /// Lets QEMU write to a new disk from now on, under a name that it keeps while QEMU runs.
+    fn switch(&mut self, next: &Path) -> Result<()> {
+        let names = (1..).map(|number| format!("{}{number}", files::DISK_OF_A_RUN));
+        let free = |name: &String| !self.machine.path(name).exists();
+        let name = names.into_iter().find(free).unwrap_or_default();
+        let path = self.machine.path(&name);
+        fs::hard_link(next, &path).map_err(DriverError::io(&path))?;
+        let arguments =
+            json!({"device": SYSTEM_DISK, "snapshot-file": name, "format": "qcow2", "mode": "existing"});
+        let switched = self.qmp.execute("blockdev-snapshot-sync", arguments, QMP_LIMIT);
+        switched.map(drop).map_err(|error| {
+            let _ = fs::remove_file(&path);
+            self.machine.failed(error.to_string())
         })
     }
 
-    fn ask(&mut self, command: &str, arguments: serde_json::Value) -> Result<(), QmpError> {
+    fn ask(&mut self, command: &str, arguments: Value) -> Result<(), QmpError> {
         self.qmp.execute(command, arguments, QMP_LIMIT).map(drop)
     }
 
@@ -201,7 +240,7 @@ impl<'a> Saving<'a> {
             MemoryBackend::Memfd => (ram::memfd(pid).map_err(DriverError::io("/proc"))?, None),
             MemoryBackend::File(_) if !copy => {
                 let since = self.hold()?;
-                self.devices()?;
+                self.devices(copy)?;
                 return self.written(since, 0, Memory::File);
             }
             MemoryBackend::File(_) => (ram, None),
@@ -213,7 +252,7 @@ impl<'a> Saving<'a> {
                         .open(&ram)
                         .map_err(DriverError::io(&ram))?;
                     let bytes = memory.write_own(&file).map_err(DriverError::io(&ram))?;
-                    self.devices()?;
+                    self.devices(copy)?;
                     return self.written(since, bytes, Memory::File);
                 }
                 Ok(memory) => (below, Some(memory)),
@@ -234,7 +273,7 @@ impl<'a> Saving<'a> {
             since = Some(self.hold()?);
             bytes += own.write_own(&file).map_err(DriverError::io(&new))?;
         }
-        self.devices()?;
+        self.devices(copy)?;
         self.written(since.unwrap_or_else(Instant::now), bytes, Memory::File)
     }
 
@@ -283,9 +322,10 @@ impl<'a> Saving<'a> {
     }
 
     /// Devices without memory, whatever kind it is of. (Xen's name is on the command because Xen was the first to need it.)
-    fn devices(&mut self) -> Result<()> {
+    /// Unless the guest goes on (`on`), QEMU writes to its disks no more.
+    fn devices(&mut self, on: bool) -> Result<()> {
         self.machine.make_private(files::DEVICES_NEW)?;
-        let arguments = json!({"filename": files::DEVICES_NEW});
+        let arguments = json!({"filename": files::DEVICES_NEW, "live": !on});
         let saved = self.qmp.execute("xen-save-devices-state", arguments, WRITE_LIMIT);
         saved.map(drop).map_err(|error| {
             // QEMU does not tell why.

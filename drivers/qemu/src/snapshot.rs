@@ -61,6 +61,7 @@ impl Snapshot for Qemu {
         machine.layer(from)?;
         machine.kill()?;
         files::make_dir(&spec.dir)?;
+        machine.settle()?;
         machine.stand_on(&self.image_tool()?, from)
     }
 

@@ -122,7 +122,7 @@ impl Trial {
         started
     }
 
-    fn round(&mut self, round: usize) {
+    fn round(&mut self, round: usize) -> String {
         const STEPS: [&str; 9] = [
             "save",
             "save",
@@ -178,7 +178,7 @@ impl Trial {
         }
         let started = self.starts(&spec, floor);
         let victim = if of_qemu { "qemu" } else { "sampan" };
-        println!("{round}: {step}, {victim} after {delay:?} ({status}): {started:?}, {told}");
+        format!("{round}: {step}, {victim} after {delay:?} ({status}): {started:?}, {told}")
     }
 
     fn remove_unused(&self, layer: &Path) {
@@ -211,6 +211,35 @@ impl Trial {
     }
 }
 
+/// As if killed when QEMU wrote to its new disk, and that had not got its name yet.
+#[test]
+fn a_disk_that_has_not_got_its_name_is_not_lost() {
+    let ground = Ground::new(&["named"]);
+    let spec = ground.counting();
+    let (disk, next) = (spec.dir.join("disk.qcow2"), spec.dir.join("disk.qcow2.next"));
+    for (name, dies) in [("first", false), ("second", true), ("third", false)] {
+        let layer = ground.path(name);
+        ground.snapshots().checkpoint(spec, &layer).unwrap();
+        fs::rename(&disk, &next).unwrap();
+        fs::hard_link(layer.join("disk.qcow2"), &disk).unwrap();
+        let at = count(spec);
+        counts_to(spec, at + 20);
+        if dies {
+            let at = count(spec);
+            ground.qemu.kill(spec).unwrap();
+            assert_eq!(ground.snapshots().resume(spec).unwrap(), Started::Booted(None));
+            counts_to(spec, at + 1);
+            assert!(counts(spec)[0] > at, "it lost what it had written");
+        } else {
+            let at = ground.saved(spec);
+            ground.resumes(spec, at);
+        }
+        counts_to(spec, count(spec) + 20);
+        whole(spec);
+        assert!(!next.exists());
+    }
+}
+
 #[test]
 fn whoever_is_killed_machines_start_and_have_what_they_had_written() {
     let clock = || {
@@ -230,7 +259,7 @@ fn whoever_is_killed_machines_start_and_have_what_they_had_written() {
         layers: vec![(layer, at)],
     };
     for round in 0..number("SAMPAN_TEST_ROUNDS").unwrap_or(14) {
-        trial.round(round);
+        println!("{}", trial.round(round));
     }
     trial.forks();
 }

@@ -42,7 +42,6 @@ fn may_mount(test: &str) -> bool {
         "{text}{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    print!("{text}");
     false
 }
 

@@ -5,6 +5,7 @@
         .globl _start
         .set count, 0x8000
         .set drive, 0x8004
+        .set last, 0x8008
         .set sector, 0x9000             # what is read or written
 _start: xor %ax, %ax
         mov %ax, %ds
@@ -18,12 +19,23 @@ find:   incl count                      # the first sector without its number ha
         call read
         je find
         decl count
-next:   cmpl $0, count                  # memory and disk have to be of the same moment
-        je write
-        call read
-        je write
+next:   mov count, %eax                 # memory and disk have to be of the same moment: the last sector,
+        mov %eax, last
+        test %eax, %eax
+        jz write
+        test $15, %al                   # and now and then all
+        jnz check
+        movl $1, count
+check:  call read
+        je same
         mov $'X', %al
         call line
+same:   incl count
+        mov count, %eax
+        cmp %eax, last
+        jae check
+        mov last, %eax
+        mov %eax, count
 write:  incl count
         mov count, %eax
         mov %eax, sector
