@@ -144,6 +144,9 @@ impl Manifest {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::time::SystemTime;
+
     use super::*;
     use crate::progress::Silent;
 

@@ -202,3 +202,91 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Silent;
+
+    /// A sealed layer in a directory of its own.
+    fn sealed() -> (tempfile::TempDir, LayerLayout) {
+        let dir = tempfile::tempdir().unwrap();
+        let files = LayerLayout(dir.path().join("key"));
+        fs::create_dir_all(files.state()).unwrap();
+        fs::write(files.state().join("ram.img"), "memory").unwrap();
+        fs::create_dir(files.0.join("ssh")).unwrap();
+        fs::write(files.0.join("ssh/id_ed25519"), "key").unwrap();
+        fs::create_dir(files.0.join("pki")).unwrap();
+        fs::write(files.0.join("seed.img"), "seed").unwrap();
+        let mut manifest = Manifest {
+            format: FORMAT,
+            key: "key".into(),
+            kind: LayerKind::Ready,
+            profile: String::new(),
+            name: String::new(),
+            created: OffsetDateTime::UNIX_EPOCH,
+            sampan: "0".into(),
+            node: "sampan".into(),
+            bundle: "b".into(),
+            base: "s".into(),
+            settled: true,
+            spec: crate::settings::ClusterSpec {
+                name: "sampan".into(),
+                driver: "fake".into(),
+                cpus: 2,
+                memory_mib: 2048,
+                disk_mib: 8192,
+                kubernetes_version: "v1".into(),
+                dns_domain: "cluster.local".into(),
+                service_cidr: "10.96.0.0/12".into(),
+                pod_cidr: "10.244.0.0/16".into(),
+                apiserver_names: Vec::new(),
+                feature_gates: String::new(),
+                extra_config: Vec::new(),
+            },
+            files: Sums::new(),
+        };
+        manifest.seal(&files, &Cancel::default(), &Silent).unwrap();
+        (dir, files)
+    }
+
+    #[test]
+    fn a_sealed_layer_is_whole_and_says_what_it_is() {
+        let (_dir, files) = sealed();
+        let Found::Whole(layer) = look(&files).unwrap() else {
+            panic!("not whole")
+        };
+        assert_eq!(layer.manifest.node, "sampan");
+        assert_eq!(layer.manifest.files.keys().collect::<Vec<_>>(), ["state/ram.img"]);
+        assert_eq!(verify(&layer, &Silent).unwrap(), None);
+    }
+
+    #[test]
+    fn damage_is_found_and_an_incomplete_layer_is_none() {
+        let (_dir, files) = sealed();
+        fs::write(files.state().join("ram.img"), "shorter").unwrap();
+        assert!(matches!(look(&files).unwrap(), Found::Damaged(why) if why.contains("ram.img")));
+        let (_dir, files) = sealed();
+        fs::remove_file(files.0.join("seed.img")).unwrap();
+        assert!(matches!(look(&files).unwrap(), Found::Damaged(why) if why.contains("seed.img")));
+        let (_dir, files) = sealed();
+        fs::write(files.manifest(), "format = 99").unwrap();
+        assert!(matches!(look(&files).unwrap(), Found::Damaged(_)));
+        fs::remove_file(files.manifest()).unwrap();
+        assert!(matches!(look(&files).unwrap(), Found::Nothing));
+    }
+
+    #[test]
+    fn an_identity_replaces_another_whole_and_stays_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let (dir, files) = sealed();
+        let profile = dir.path().join("profile");
+        fs::create_dir_all(profile.join("ssh")).unwrap();
+        fs::write(profile.join("ssh/other"), "old").unwrap();
+        copy_identity(&files.0, &profile).unwrap();
+        assert!(!profile.join("ssh/other").exists());
+        let key = profile.join("ssh/id_ed25519");
+        assert_eq!(fs::read(&key).unwrap(), b"key");
+        assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}
