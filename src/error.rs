@@ -77,6 +77,8 @@ kinds! {
     Guest = 80 "GUEST_ERROR",
     /// The profile has another driver.
     DriverMismatch = 81 "GUEST_DRIVER_MISMATCH",
+    /// There is something of this name already.
+    Exists = 81 "GUEST_EXISTS",
     /// The guest did not do something in time.
     GuestTimeout = 82 "GUEST_TIMEOUT",
     /// The machine does not run.

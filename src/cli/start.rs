@@ -6,8 +6,9 @@ use super::Format;
 
 /// Make a cluster, or bring it back up
 ///
-/// The first start makes a virtual machine and a single-node Kubernetes cluster in it, and adds it to your kubeconfig. A start
-/// that was interrupted goes on where it stopped; a cluster that runs already is left as it is.
+/// The first start makes a virtual machine and a single-node Kubernetes cluster in it, and adds it to your kubeconfig. It keeps a
+/// ready snapshot of that, from which later clusters of the same size are forked in seconds. A start that was interrupted goes on
+/// where it stopped; a stopped cluster goes on where it was saved, a paused one too; one that runs already is left as it is.
 ///
 /// Every setting can also stand in the settings file (`sampan config set memory 4g`) or in the environment (SAMPAN_MEMORY=4g).
 #[derive(Debug, Clone, Default, Args)]
@@ -67,6 +68,9 @@ pub struct StartArgs {
     /// Make or fetch what a start needs, and stop there
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub download_only: Option<bool>,
+    /// Boot and initialise a new cluster from the node image instead of forking it from the ready snapshot
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub fresh: Option<bool>,
     /// Leave the current kubectl context as it is
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub keep_context: Option<bool>,
@@ -119,12 +123,16 @@ mod tests {
     use super::*;
     use crate::settings::KEYS;
 
+    /// Settings of other verbs.
+    const OTHERS: [&str; 2] = ["cache-quota", "stop-mode"];
+
     #[test]
     fn every_setting_has_its_flag_and_every_flag_its_setting() {
         let mut flags: Vec<_> = StartArgs::default()
             .settings()
             .into_iter()
             .map(|(name, _)| name)
+            .chain(OTHERS)
             .collect();
         let mut keys: Vec<_> = KEYS.iter().map(|key| key.name).collect();
         flags.sort_unstable();

@@ -48,12 +48,18 @@ pub enum StatusLayout {
 
 /// Stop a cluster; everything in it stays
 ///
+/// The machine is saved with its memory, which is freed: at the next start pods go on where they were. With --shutdown, or the setting
+/// stop-mode = shutdown, the node powers off instead, and the next start boots it.
+///
 /// The kubeconfig entries are taken out, as the address leads nowhere; `sampan start` puts them back.
 #[derive(Debug, Clone, Args)]
 pub struct StopArgs {
     /// Stop all clusters
     #[arg(long)]
     pub all: bool,
+    /// Power the node off instead of saving it
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub shutdown: Option<bool>,
     /// Leave the kubeconfig as it is
     #[arg(long)]
     pub keep_context_active: bool,

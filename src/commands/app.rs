@@ -7,7 +7,7 @@ use crate::cli::Global;
 use crate::cluster::{self, Context};
 use crate::error::Result;
 use crate::layout::Layout;
-use crate::progress::Cancel;
+use crate::progress::{Cancel, Reporter, StepEnd, StepInfo};
 use crate::settings::{self, Choices, ConfigFile, Settings};
 use crate::ui::Ui;
 
@@ -63,6 +63,33 @@ impl App {
             drivers: host::drivers()?,
             kubeconfig: host::kubeconfig()?,
         })
+    }
+
+    /// Does the one step of a verb: its name for scripts and its title for people.
+    ///
+    /// # Errors
+    /// Those of the work.
+    pub fn step<T>(
+        &self,
+        name: &'static str,
+        title: &'static str,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let step = StepInfo {
+            number: 1,
+            total: 1,
+            name,
+            title,
+        };
+        self.ui.step_begin(step);
+        let result = work();
+        let end = if result.is_ok() {
+            StepEnd::Done
+        } else {
+            StepEnd::Failed
+        };
+        self.ui.step_end(step, end);
+        result
     }
 
     /// The name of the cluster that is meant: `--profile`, `SAMPAN_PROFILE`, the chosen one, "sampan".

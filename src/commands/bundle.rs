@@ -206,6 +206,6 @@ fn users(layout: &Layout, key: &str) -> Result<Vec<String>> {
         .collect())
 }
 
-fn megabytes(bytes: u64) -> String {
+pub(super) fn megabytes(bytes: u64) -> String {
     format!("{} MB", bytes / 1_000_000)
 }

@@ -34,7 +34,7 @@ pub(super) fn run(app: &App, args: &StartArgs) -> Result<u8> {
         wait_timeout,
         keep_context: settings.flag("keep-context"),
         download_only: args.download_only == Some(true),
-        fresh: false,
+        fresh: args.fresh == Some(true),
         place: None,
     };
     let ctx = app.work()?;
@@ -109,11 +109,16 @@ fn tell(app: &App, request: &StartRequest, started: &Started) {
             rounded(started.elapsed)
         ));
     }
+    tell_kubectl(app, name, request.keep_context);
+}
+
+/// How kubectl reaches the cluster.
+pub(super) fn tell_kubectl(app: &App, name: &str, keep_context: bool) {
     if host::find_program("kubectl").is_none() {
         app.ui.info(&format!(
             "there is no kubectl in PATH; sampan brings one: sampan -p {name} kubectl -- get nodes"
         ));
-    } else if request.keep_context {
+    } else if keep_context {
         app.ui.info(&format!(
             "kubectl keeps its context; for this cluster: kubectl --context {name} get nodes"
         ));

@@ -44,6 +44,8 @@ pub enum ValueKind {
     Network,
     /// A Kubernetes version.
     Version,
+    /// One of these words.
+    Choice(&'static [&'static str]),
 }
 
 const fn key(name: &'static str, kind: ValueKind, fixed: bool, help: &'static str) -> Key {
@@ -138,6 +140,18 @@ pub const KEYS: &[Key] = &[
         "delete the cluster when its first start fails",
     ),
     key("force", ValueKind::Flag, false, "go on where a check says no"),
+    key(
+        "stop-mode",
+        ValueKind::Choice(&["save", "shutdown"]),
+        false,
+        "what stop does: save the machine with its memory, or shutdown",
+    ),
+    key(
+        "cache-quota",
+        ValueKind::Size,
+        false,
+        "size that cache prune keeps to, as 20g",
+    ),
 ];
 
 /// Settings of minikube's that have no counterpart yet.
@@ -210,6 +224,10 @@ impl Key {
             ValueKind::Domain => domain(text),
             ValueKind::Network => network(text),
             ValueKind::Version => version(text),
+            ValueKind::Choice(words) if words.contains(&text) => Ok(()),
+            ValueKind::Choice(words) => {
+                Err(format!("is not one of its values; {}", did_you_mean(text, words)))
+            }
             ValueKind::List if self.name == "feature-gates" => feature_gates(text),
             ValueKind::List => list(text).iter().try_for_each(|name| domain(name)),
         }
@@ -373,6 +391,8 @@ mod tests {
             ("feature-gates", "A=true,B=false", "A=yes"),
             ("extra-config", "kubelet.maxPods=20 etcd.x=y", "kubelt.maxPods=20"),
             ("keep-context", "true", "maybe"),
+            ("stop-mode", "shutdown", "sleep"),
+            ("cache-quota", "20g", "much"),
         ] {
             assert_eq!(check(name, good), Ok(()), "{name}");
             assert!(check(name, bad).is_err(), "{name} {bad}");

@@ -180,7 +180,11 @@ fn a_killed_machine_is_seen_and_comes_back() {
 
     --- stderr
     ");
-    let objects = env.layout().profile("sampan").machine().join("state/objects.json");
+    let objects = env
+        .layout()
+        .profile("sampan")
+        .machine()
+        .join("state/objects.json");
     let before = fs::read(&objects).unwrap();
     insta::assert_snapshot!(env.run("ssh -- true"), @r#"
     status: 83

@@ -21,7 +21,11 @@ fn a_clusters_port_that_is_taken_is_71_and_the_cluster_stays() {
     env.ok("start --driver fake --memory 3g");
     env.ok("stop");
     let profile = env.layout().profile("sampan").profile_toml();
-    let objects = env.layout().profile("sampan").machine().join("state/objects.json");
+    let objects = env
+        .layout()
+        .profile("sampan")
+        .machine()
+        .join("state/objects.json");
     let read = || (fs::read(&profile).unwrap(), fs::read(&objects).unwrap());
     let (before, api) = (read(), api_of(&env));
 

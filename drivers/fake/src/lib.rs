@@ -46,7 +46,7 @@ use process::Process;
 const LISTEN_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What goes wrong, and where. Points are the names of driver calls ("check", "create", "start", "stop", "save", "freeze",
-/// "checkpoint", "fork", "restore", "pause"), late ones of some ("save-end": ended and not recorded yet; "freeze-end",
+/// "checkpoint", "fork", "restore", "pause"), late ones of some ("save-end": recorded and not ended yet; "freeze-end",
 /// "checkpoint-end", "fork-end"), the programs of guest commands ("tar", "systemctl", "ctr", "kubeadm", …), "api" (the apiserver
 /// never answers), "resume" (failing there, a saved state is refused) and "sshd" (hanging there, the guest has no
 /// [`Runner`](sampan_driver::Runner): it is one for SSH, which it never answers).

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::files;
 
-/// The archives of a layer.
+/// The archives of a layer; of a machine that was powered off, only the first.
 pub(crate) const DISK: &str = "disk.tar";
 pub(crate) const MEMORY: &str = "memory.tar";
 /// Written last, removed first.
@@ -59,6 +59,16 @@ impl Record {
         self.sizes.keys().map(|name| home.join(name)).collect()
     }
 
+    /// Whether it is of more than a disk.
+    pub(crate) fn has_memory(&self) -> bool {
+        self.sizes.contains_key(MEMORY)
+    }
+
+    /// What its files hold, in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.sizes.values().sum()
+    }
+
     /// Whether its files are there and whole.
     ///
     /// # Errors
@@ -101,11 +111,16 @@ pub(crate) fn stand_on(state: &Path, image: PathBuf) -> io::Result<()> {
     files::write(&state.join(BELOW), &serde_json::to_vec(&all)?)
 }
 
-/// Writes a state directory into a layer's two archives; gives their sizes.
-pub(crate) fn pack(state: &Path, into: &Path) -> io::Result<BTreeMap<String, u64>> {
+/// Writes a state directory into the archives of a layer; gives their sizes.
+pub(crate) fn pack(state: &Path, into: &Path, has_memory: bool) -> io::Result<BTreeMap<String, u64>> {
     let mut sizes = BTreeMap::new();
     for (name, volatile) in [(DISK, false), (MEMORY, true)] {
+        if volatile && !has_memory {
+            continue;
+        }
         let path = into.join(name);
+        // One that was left half-written is read-only.
+        fs::remove_file(&path).or_else(crate::absent)?;
         let mut archive = tar::Builder::new(File::create(&path)?);
         add(&mut archive, state, Path::new(""), &|path| {
             VOLATILE.iter().any(|memory| path.starts_with(memory)) == volatile && path != Path::new(RECORD)
@@ -136,10 +151,10 @@ fn add(
 }
 
 /// Makes a state directory of a layer's archives.
-pub(crate) fn unpack(layer: &Path, state: &Path) -> io::Result<()> {
+pub(crate) fn unpack(layer: &Path, state: &Path, record: &Record) -> io::Result<()> {
     fs::remove_dir_all(state).or_else(crate::absent)?;
     fs::create_dir_all(state)?;
-    for name in [DISK, MEMORY] {
+    for name in record.sizes.keys() {
         tar::Archive::new(File::open(layer.join(name))?).unpack(state)?;
     }
     Ok(())

@@ -2,9 +2,9 @@
 //! a record appears last and goes first.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use sampan_driver::{DriverError, Effort, MachineSpec, Result, Snapshot, Started};
@@ -25,34 +25,52 @@ impl Snapshot for Fake {
     }
 
     fn freeze(&self, spec: &MachineSpec, into: &Path) -> Result<Effort> {
-        let held = self.hold(spec, "freeze", into)?;
-        let written = self.write_layer(spec, into);
-        let record = written.or_else(|error| held.fail(error))?;
-        held.process.end(std::time::Duration::ZERO)?;
-        self.point(&spec.name, "freeze-end")?;
-        record.write(into).map_err(DriverError::io(into))?;
         let files = Files::new(&spec.dir);
+        let is_complete = saved::is_there(into);
+        if !files.exists() && !is_complete {
+            return Err(DriverError::NoMachine(spec.name.clone()));
+        }
+        let mut effort = Effort::default();
+        if Process::find(&spec.dir).is_some() {
+            effort = self.put_away(spec, "freeze")?;
+        }
+        self.point(&spec.name, "freeze-end")?;
+        if !is_complete {
+            let record = self.write_layer(spec, into)?;
+            record.write(into).map_err(DriverError::io(into))?;
+        }
         let remove = || {
-            fs::remove_file(files.machine())?;
-            fs::remove_dir_all(files.state())
+            fs::remove_file(files.machine()).or_else(absent)?;
+            fs::remove_dir_all(files.state()).or_else(absent)
         };
         remove().map_err(DriverError::io(&spec.dir))?;
-        Ok(held.effort(&record))
+        Ok(effort)
     }
 
     fn checkpoint(&self, spec: &MachineSpec, into: &Path) -> Result<Effort> {
-        let held = self.hold(spec, "checkpoint", into)?;
+        if !Files::new(&spec.dir).exists() {
+            return Err(DriverError::NoMachine(spec.name.clone()));
+        }
+        self.point(&spec.name, "checkpoint")?;
+        let held = Held::begin(spec)?;
         let write = || {
+            self.full(into, "checkpoint")?;
+            if saved::is_there(into) {
+                return Err(DriverError::io(into)(ErrorKind::AlreadyExists.into()));
+            }
             let record = self.write_layer(spec, into)?;
             self.point(&spec.name, "checkpoint-end")?;
+            record.write(into).map_err(DriverError::io(into))?;
             let below = real(into).join(saved::DISK);
             saved::stand_on(&Files::new(&spec.dir).state(), below).map_err(DriverError::io(&spec.dir))?;
-            record.write(into).map_err(DriverError::io(into))?;
             Ok(record)
         };
-        let record = write().or_else(|error| held.fail(error))?;
-        held.process.go_on()?;
-        Ok(held.effort(&record))
+        let written = write();
+        let paused = held.end()?;
+        Ok(Effort {
+            paused,
+            written: written?.bytes(),
+        })
     }
 
     fn fork(&self, spec: &MachineSpec, from: &Path) -> Result<()> {
@@ -68,30 +86,14 @@ impl Snapshot for Fake {
     fn restore(&self, spec: &MachineSpec, from: &Path) -> Result<()> {
         self.point(&spec.name, "restore")?;
         if let Some(process) = Process::find(&spec.dir) {
-            process.end(std::time::Duration::ZERO)?;
+            process.end(Duration::ZERO)?;
         }
         self.take_over(spec, from)?;
         self.describe(spec)
     }
 
     fn save(&self, spec: &MachineSpec) -> Result<Effort> {
-        let files = Files::new(&spec.dir);
-        let identity = self.identity(spec)?;
-        let held = self.hold(spec, "save", &files.state())?;
-        let record = Record {
-            identity,
-            layer: None,
-            sizes: [("objects.json", files.objects()), ("node", files.node())]
-                .into_iter()
-                .filter_map(|(name, path)| Some((name.to_owned(), fs::metadata(path).ok()?.len())))
-                .collect(),
-        };
-        held.process.end(std::time::Duration::ZERO)?;
-        self.point(&spec.name, "save-end")?;
-        record
-            .write(&files.state())
-            .map_err(DriverError::io(files.state()))?;
-        Ok(held.effort(&record))
+        self.put_away(spec, "save")
     }
 
     fn resume(&self, spec: &MachineSpec) -> Result<Started> {
@@ -101,10 +103,12 @@ impl Snapshot for Fake {
         }
         self.point(&spec.name, "start")?;
         if let Some(process) = Process::find(&spec.dir) {
-            if process.is_held() {
+            if !saved::is_there(&files.state()) {
                 process.go_on()?;
+                return Ok(Started::Running);
             }
-            return Ok(Started::Running);
+            // Whoever saved it did not get to its end.
+            process.end(Duration::ZERO)?;
         }
         for image in saved::below(&files.state()) {
             File::open(&image).map_err(DriverError::io(image))?;
@@ -124,9 +128,7 @@ impl Snapshot for Fake {
 
     fn pause(&self, spec: &MachineSpec) -> Result<()> {
         self.point(&spec.name, "pause")?;
-        Process::find(&spec.dir)
-            .ok_or_else(|| DriverError::NoMachine(spec.name.clone()))?
-            .hold()
+        running(spec)?.hold()
     }
 
     fn saved(&self, dir: &Path) -> Result<Option<Vec<PathBuf>>> {
@@ -160,7 +162,7 @@ impl Snapshot for Fake {
     }
 
     fn resident(&self, spec: &MachineSpec) -> Result<u64> {
-        let process = Process::find(&spec.dir).ok_or_else(|| DriverError::NoMachine(spec.name.clone()))?;
+        let process = running(spec)?;
         let path = PathBuf::from(format!("/proc/{}/smaps_rollup", process.pid()));
         let text = fs::read_to_string(&path).map_err(DriverError::io(&path))?;
         let pss = text.lines().find_map(|line| line.strip_prefix("Pss:"));
@@ -170,52 +172,97 @@ impl Snapshot for Fake {
     }
 }
 
-/// A machine that is held to be saved.
+/// A machine that stands still while it is saved.
 struct Held {
-    process: Process,
+    /// Goes on afterwards; none when there is none, or it was held before.
+    process: Option<Process>,
     since: Instant,
 }
 
 impl Held {
-    /// Lets it run on after a failure.
-    fn fail<T>(&self, error: DriverError) -> Result<T> {
-        self.process.go_on()?;
-        Err(error)
+    fn begin(spec: &MachineSpec) -> Result<Self> {
+        let process = Process::find(&spec.dir).filter(|process| !process.is_held());
+        if let Some(process) = &process {
+            process.hold()?;
+        }
+        Ok(Self {
+            process,
+            since: Instant::now(),
+        })
     }
 
-    fn effort(&self, record: &Record) -> Effort {
-        Effort {
-            paused: self.since.elapsed(),
-            written: record.sizes.values().sum(),
-        }
+    /// Lets it go on, and tells how long it stood still.
+    fn end(self) -> Result<Duration> {
+        let Some(process) = self.process else {
+            return Ok(Duration::ZERO);
+        };
+        process.go_on()?;
+        Ok(self.since.elapsed())
     }
 }
 
 impl Fake {
-    /// Holds the machine. On a disk that is told to be full at this point, it runs on.
-    fn hold(&self, spec: &MachineSpec, point: &str, into: &Path) -> Result<Held> {
-        let process = Process::find(&spec.dir).ok_or_else(|| DriverError::NoMachine(spec.name.clone()))?;
-        self.point(&spec.name, point)?;
-        let held = Held {
-            process,
-            since: Instant::now(),
-        };
-        held.process.hold()?;
+    /// Fails where the disk is told to be full.
+    fn full(&self, path: &Path, point: &str) -> Result<()> {
         if FakeConfig::load(&self.cache)?.full_at.as_deref() == Some(point) {
-            return held.fail(DriverError::io(into)(ErrorKind::StorageFull.into()));
+            return Err(DriverError::io(path)(ErrorKind::StorageFull.into()));
         }
-        Ok(held)
+        Ok(())
     }
 
-    /// Writes the archives of a layer, and gives the record that makes them one.
+    /// Saves a running machine and ends its process; if it fails, it runs on. The record is there before the process ends: a
+    /// machine with both was saved.
+    fn put_away(&self, spec: &MachineSpec, point: &str) -> Result<Effort> {
+        let (files, process) = (Files::new(&spec.dir), running(spec)?);
+        self.point(&spec.name, point)?;
+        let held = Held::begin(spec)?;
+        let write = || {
+            let record = Record {
+                identity: self.identity(spec)?,
+                layer: None,
+                sizes: [("objects.json", files.objects()), ("node", files.node())]
+                    .into_iter()
+                    .filter_map(|(name, path)| Some((name.to_owned(), fs::metadata(path).ok()?.len())))
+                    .collect(),
+            };
+            self.full(&files.state(), point)?;
+            record
+                .write(&files.state())
+                .map_err(DriverError::io(files.state()))?;
+            Ok(record)
+        };
+        let record = match write() {
+            Ok(record) => record,
+            Err(error) => {
+                held.end()?;
+                return Err(error);
+            }
+        };
+        self.point(&spec.name, "save-end")?;
+        process.end(Duration::ZERO)?;
+        Ok(Effort {
+            paused: held.since.elapsed(),
+            written: record.bytes(),
+        })
+    }
+
+    /// Writes the archives of a layer, and gives the record that makes them one. There is memory in it unless the machine is
+    /// powered off.
     fn write_layer(&self, spec: &MachineSpec, into: &Path) -> Result<Record> {
-        let identity = self.identity(spec)?;
+        let state = Files::new(&spec.dir).state();
+        let damaged = |what| DriverError::Failed {
+            name: spec.name.clone(),
+            what,
+        };
+        let saved = Record::read(&state).map_err(damaged)?;
+        let has_memory = saved.is_some() || Process::find(&spec.dir).is_some();
+        let identity = match saved {
+            Some(record) => record.identity,
+            None => self.identity(spec)?,
+        };
         let pack = || {
             fs::create_dir_all(into)?;
-            if saved::is_there(into) {
-                return Err(io::Error::from(ErrorKind::AlreadyExists));
-            }
-            saved::pack(&Files::new(&spec.dir).state(), into)
+            saved::pack(&state, into, has_memory)
         };
         Ok(Record {
             identity,
@@ -237,10 +284,12 @@ impl Fake {
         record.check(&layer).map_err(damaged)?;
         let (state, new) = (Files::new(&spec.dir).state(), spec.dir.join("state.new"));
         let make = || {
-            saved::unpack(&layer, &new)?;
+            saved::unpack(&layer, &new, &record)?;
             saved::stand_on(&new, layer.join(saved::DISK))?;
-            let layer = Some(layer.clone());
-            Record { layer, ..record }.write(&new)?;
+            if record.has_memory() {
+                let layer = Some(layer.clone());
+                Record { layer, ..record }.write(&new)?;
+            }
             if state.exists() {
                 renameat_with(CWD, &new, CWD, &state, RenameFlags::EXCHANGE)?;
                 fs::remove_dir_all(&new).or_else(absent)
@@ -272,6 +321,10 @@ impl Fake {
         }
         Ok(true)
     }
+}
+
+fn running(spec: &MachineSpec) -> Result<Process> {
+    Process::find(&spec.dir).ok_or_else(|| DriverError::NoMachine(spec.name.clone()))
 }
 
 /// A path without links in it, as far as it is there.

@@ -251,6 +251,63 @@ fn on_a_full_disk_a_machine_runs_on() {
             MachineState::Running,
             "{point}"
         );
+        assert_eq!(ground.snapshots().saved(&into).unwrap(), None, "{point}");
         assert_eq!(ground.kept(spec), both(), "{point}");
     }
+}
+
+#[test]
+fn layers_are_made_of_machines_at_rest_too() {
+    let ground = Ground::new(&["a", "b", "c"]);
+    let spec = ground.started();
+    let [_, saved, off] = &ground.specs[..] else {
+        panic!()
+    };
+    ground.snapshots().save(spec).unwrap();
+    let layer = ground.path("saved");
+    ground.snapshots().checkpoint(spec, &layer).unwrap();
+    assert!(
+        ground.snapshots().checkpoint(spec, &layer).is_err(),
+        "it is in use"
+    );
+    ground.snapshots().fork(saved, &layer).unwrap();
+    for spec in [spec, saved] {
+        assert_eq!(ground.snapshots().resume(spec).unwrap(), Started::Resumed);
+        assert_eq!(ground.kept(spec), both());
+    }
+    ground.driver.kill(spec).unwrap();
+    let layer = ground.path("off");
+    ground.snapshots().checkpoint(spec, &layer).unwrap();
+    assert_eq!(
+        ground.snapshots().saved(&layer).unwrap().unwrap(),
+        [layer.join("disk.tar")]
+    );
+    ground.snapshots().fork(off, &layer).unwrap();
+    for spec in [spec, off] {
+        assert_eq!(ground.snapshots().resume(spec).unwrap(), Started::Booted(None));
+        assert_eq!(ground.kept(spec), (Some("disk".into()), None));
+    }
+}
+
+#[test]
+fn an_interrupted_save_or_freeze_is_completed() {
+    let ground = Ground::new(&["a"]);
+    let spec = ground.started();
+    // Whoever saves fails before the process is ended.
+    ground.tell("fail_at = 'save-end'");
+    assert!(ground.snapshots().save(spec).is_err());
+    assert!(ground.driver.endpoint(spec).is_ok());
+    ground.tell("");
+    assert_eq!(ground.snapshots().resume(spec).unwrap(), Started::Resumed);
+    assert_eq!(ground.kept(spec), both());
+    let layer = ground.path("layer");
+    ground.tell("fail_at = 'freeze-end'");
+    assert!(ground.snapshots().freeze(spec, &layer).is_err());
+    ground.tell("");
+    ground.snapshots().freeze(spec, &layer).unwrap();
+    ground.snapshots().freeze(spec, &layer).unwrap();
+    assert_eq!(ground.driver.state(spec).unwrap(), MachineState::Absent);
+    ground.snapshots().fork(spec, &layer).unwrap();
+    assert_eq!(ground.snapshots().resume(spec).unwrap(), Started::Resumed);
+    assert_eq!(ground.kept(spec), both());
 }
