@@ -14,7 +14,7 @@ use crate::machine::{Machine, QMP_LIMIT, START_LIMIT};
 use crate::process::Starting;
 use crate::qmp::{Qmp, QmpError};
 use crate::saved::{Identity, Memory, Record};
-use crate::{files, ram};
+use crate::{disk, files, ram};
 
 /// For loading devices, and memory where it comes as a stream (4 GiB took 15 s on a busy machine).
 const LOAD_LIMIT: Duration = Duration::from_secs(180);
@@ -34,6 +34,8 @@ impl Machine<'_> {
         if let Err(error) = self.settle() {
             tracing::warn!(%error, machine = self.spec.name, "its state cannot be completed");
         }
+        // An image that is missing below the disk may come back; what was saved is not thrown away for that.
+        disk::check_files(self.spec)?;
         let reason = match Record::read(self.dir) {
             Ok(None) => None,
             Ok(Some(record)) if record.memory == Memory::None => None,

@@ -114,6 +114,20 @@ fn a_machine_that_is_powered_off_gives_a_disk_to_boot() {
 }
 
 #[test]
+fn a_layer_that_is_gone_for_a_while_costs_nothing() {
+    let ground = Ground::new(&["source", "fork"]);
+    let (layer, at) = ground.frozen();
+    let fork = &ground.specs[1];
+    ground.snapshots().fork(fork, &layer).unwrap();
+    fs::rename(&layer, ground.path("away")).unwrap();
+    let error = ground.snapshots().resume(fork).unwrap_err().to_string();
+    assert!(error.contains("layer/disk.qcow2"), "{error}");
+    assert_eq!(ground.qemu.state(fork).unwrap(), MachineState::Stopped);
+    fs::rename(ground.path("away"), &layer).unwrap();
+    ground.resumes(fork, at);
+}
+
+#[test]
 fn a_machine_that_is_not_there_gives_nothing() {
     let ground = Ground::new(&["none"]);
     let (spec, layer) = (&ground.specs[0], ground.path("layer"));
