@@ -12,16 +12,21 @@
 //!                   /pki/               ca.crt, ca.key, admin.crt, admin.key
 //!                   /seed.img           FAT image the guest reads its identity from
 //!                   /machine/           the driver's own: disk, sockets, pidfile, serial log
+//!                   /kept/              hard links to what the machine stands on, against removal by hand
+//!                   /claim              the layer that the machine is going to be forked from
+//!                   /forking            there while `fork` makes the profile
 //! DATA/layers/ID/                       a layer made of a user's machine by `snapshot save` or `fork`; as below
-//! CACHE/layers/KEY/layer.toml           a ready layer: what it is, sizes and sums; written last
-//!                 /state/               the driver's own: memory, devices and disk of the machine
-//!                 /ssh/ /pki/ seed.img  the identity its machine has; forks begin with it
+//! CACHE/layers/KEY-ID/layer.toml        a ready layer: what it is, sizes and sums; written last. No ID is used twice: machines
+//!                                       stand on the files below by their names, so other files must never get these
+//!                    /damaged.toml      its name in a layer that failed its check
+//!                    /state/            the driver's own: memory, devices and disk of the machine
+//!                    /ssh/ /pki/ seed.img  the identity its machine has; forks begin with it
 //! CACHE/layers/.making-KEY/             the same under construction: laid out as DATA
-//! CACHE/layers/.damaged-KEY/            one that failed its check
 //! CACHE/bundles/KEY/                    one bundle (bundle.toml, disk.raw, parts.img, …)
 //! CACHE/build/                          component builds by hash, the unpacked images tree, logs
 //! CACHE/drivers/NAME/                   verdicts of host probes
-//! CACHE/locks/                          locks of layers under construction
+//! CACHE/used/KEY                        touched when a bundle or a ready layer is used
+//! CACHE/locks/                          locks of layers under construction; layers.lock while some are chosen or removed
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -115,6 +120,16 @@ impl Layout {
         self.cache.join("drivers").join(driver)
     }
 
+    /// Touched when a bundle or a ready layer is used.
+    pub fn used_stamp(&self, key: &str) -> PathBuf {
+        self.cache.join("used").join(key)
+    }
+
+    /// Held while layers are chosen to be used, or to be removed.
+    pub fn layers_lock(&self) -> PathBuf {
+        self.layer_lock("layers")
+    }
+
     /// The lock of a layer under construction.
     pub fn layer_lock(&self, key: &str) -> PathBuf {
         self.cache.join("locks").join(format!("{key}.lock"))
@@ -132,6 +147,11 @@ impl LayerLayout {
     /// What the layer is; there when the layer is complete.
     pub fn manifest(&self) -> PathBuf {
         self.0.join("layer.toml")
+    }
+
+    /// What [`Self::manifest`] is called in a layer that failed its check; it is removed when no machine stands on it.
+    pub fn damaged(&self) -> PathBuf {
+        self.0.join("damaged.toml")
     }
 
     /// The driver's own.
@@ -189,6 +209,21 @@ impl ProfileLayout {
     /// The guest's identity as a disk image.
     pub fn seed(&self) -> PathBuf {
         self.dir.join("seed.img")
+    }
+
+    /// Hard links to files of layers and bundles that the machine stands on, named by their full paths.
+    pub fn kept(&self) -> PathBuf {
+        self.dir.join("kept")
+    }
+
+    /// The directory of the layer that the machine is going to be forked from.
+    pub fn claim(&self) -> PathBuf {
+        self.dir.join("claim")
+    }
+
+    /// There while the profile is being made as a fork of another.
+    pub fn forking(&self) -> PathBuf {
+        self.dir.join("forking")
     }
 
     /// The driver's own directory.

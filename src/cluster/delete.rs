@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Context, drivers, machine, profile};
+use super::{Context, cache, drivers, machine, profile, snapshot, template};
 use crate::error::{Error, Kind, Result};
 use crate::kubeconfig::Files;
 
@@ -25,6 +25,9 @@ pub fn delete(ctx: &Context, name: &str) -> Result<bool> {
         let _ = fs::remove_file(&files.lock);
         drop(lock);
     }
+    snapshot::forget_all(ctx, name)?;
+    cache::sweep(ctx)?;
+    template::end_abandoned(ctx)?;
     let entries = Files::new(ctx.kubeconfig.clone()).remove(name)?;
     if profile::current(&ctx.layout).as_deref() == Some(name) {
         let path = ctx.layout.current_profile();

@@ -11,8 +11,8 @@ use crate::error::{Error, Kind, Result};
 use crate::layout::{IDENTITY, LAYER_STATE, LayerLayout};
 use crate::progress::{Cancel, Reporter};
 use crate::settings::ClusterSpec;
-use crate::store::atomic;
 use crate::store::sums::{self, Sums};
+use crate::store::{atomic, hash};
 
 /// Changes when an older sampan would misunderstand the file.
 const FORMAT: u32 = 1;
@@ -57,6 +57,9 @@ pub(super) struct Manifest {
     pub base: String,
     /// Whether the cluster had come up completely.
     pub settled: bool,
+    /// Whether it is the machine's disk alone, without memory.
+    #[serde(default)]
+    pub disk_only: bool,
     /// What the cluster is.
     pub spec: ClusterSpec,
     /// Files with their sums, by path relative to the layer.
@@ -87,6 +90,7 @@ impl Manifest {
             bundle: profile.bundle.clone(),
             base: profile.base.clone(),
             settled,
+            disk_only: false,
             spec: profile.spec.clone(),
             files: Sums::new(),
         }
@@ -161,7 +165,10 @@ pub(super) fn verify(layer: &Layer, reporter: &dyn Reporter) -> Result<Option<St
 }
 
 /// The manifest in a layer's directory, if there is one; the inner error says why it cannot be used.
-fn read(files: &LayerLayout) -> Result<Result<Option<Manifest>, String>> {
+///
+/// # Errors
+/// The I/O error with the path.
+pub(super) fn read(files: &LayerLayout) -> Result<Result<Option<Manifest>, String>> {
     let path = files.manifest();
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
@@ -176,6 +183,46 @@ fn read(files: &LayerLayout) -> Result<Result<Option<Manifest>, String>> {
         Ok(manifest) => Err(format!("layer.toml has the unknown format {}", manifest.format)),
         Err(error) => Err(format!("layer.toml: {}", error.message())),
     })
+}
+
+/// Names of what is in a directory of layers, sorted; hidden ones are under construction.
+///
+/// # Errors
+/// The I/O error with the path.
+pub(super) fn names(dir: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::io(dir)(error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(entry.map_err(Error::io(dir))?.file_name().into_string());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// A name for a layer that no other one has or had: of the moment and the process.
+pub(super) fn new_id(what: &str) -> String {
+    let mut id = hash::Key::new("layer")
+        .with("what", what)
+        .with(
+            "time",
+            OffsetDateTime::now_utc().unix_timestamp_nanos().to_le_bytes(),
+        )
+        .with("process", std::process::id().to_le_bytes())
+        .finish();
+    id.truncate(12);
+    id
+}
+
+/// Sees to it that a layer is not used again. Its files stay where they are: machines may stand on them, by their names.
+///
+/// # Errors
+/// The I/O error with the path.
+pub(super) fn set_aside(files: &LayerLayout) -> Result<()> {
+    fs::rename(files.manifest(), files.damaged()).map_err(Error::io(&files.manifest()))
 }
 
 /// Copies what a guest knows its host by from one directory to another, and nothing else stays there under these names.

@@ -4,20 +4,29 @@
 //! reports go to the [`Reporter`] of the [`Context`].
 
 mod access;
+pub mod cache;
 mod delete;
 mod drivers;
 mod events;
+mod fork;
+mod inventory;
+mod keep;
 mod kubeconfig;
 mod last_words;
 mod layer;
 mod machine;
+mod pause;
+mod place;
 mod profile;
 mod seed;
+pub mod snapshot;
 mod start;
 mod status;
 mod steps;
 mod stop;
+mod taking;
 mod template;
+mod uses;
 mod verdict;
 
 use std::path::PathBuf;
@@ -27,7 +36,9 @@ pub use access::{Access, access};
 pub use delete::{delete, purge};
 pub use drivers::{DriverOptions, driver_names, open_driver};
 pub use events::{Event, Transient};
+pub use fork::fork;
 pub use kubeconfig::update_context;
+pub use pause::{pause, unpause};
 pub use profile::{Place, Profile, current, exists, list, load, set_current};
 pub use start::{StartRequest, Started, start};
 pub use status::{ComponentState, HostState, KubeconfigState, Status, status};

@@ -46,6 +46,9 @@ const STEPS: &[&dyn Step] = &[
     &steps::Verify,
 ];
 
+/// What it takes for a machine that is held to go on.
+const UNPAUSE: &[&dyn Step] = &[&steps::Bundle, &steps::Machine, &steps::Connect, &steps::Wake];
+
 /// What is to be started, and how long to wait for what.
 #[derive(Debug, Clone)]
 pub struct StartRequest {
@@ -86,6 +89,8 @@ pub(super) struct Run<'a> {
     pub(super) profile: Option<Profile>,
     /// What the machine is to be forked from; none for one that exists, or boots.
     pub(super) layer: Option<Layer>,
+    /// The machine goes on for the first time since it was forked from another one.
+    pub(super) is_fork: bool,
     pub(super) guest: Option<Arc<dyn Runner>>,
     /// Made when first asked for and kept: under emulation a TLS handshake costs a tenth of a second.
     api: OnceCell<Api>,
@@ -139,6 +144,28 @@ impl Run<'_> {
 /// Whatever step failed, with the guest's last words. A machine that this call started does not outlive its failure; all that was
 /// written before is there for the next `start`.
 pub fn start(ctx: &Context, request: &StartRequest) -> Result<Started> {
+    let steps = if request.download_only { &STEPS[..2] } else { STEPS };
+    take(ctx, request, steps, false)
+}
+
+/// Starts a machine that was made as a fork of another just now.
+///
+/// # Errors
+/// As [`start`].
+pub(super) fn start_fork(ctx: &Context, request: &StartRequest) -> Result<Started> {
+    take(ctx, request, STEPS, true)
+}
+
+/// Lets a machine that is held go on.
+///
+/// # Errors
+/// As [`start`].
+pub(super) fn unpause(ctx: &Context, request: &StartRequest) -> Result<Started> {
+    take(ctx, request, UNPAUSE, false)
+}
+
+/// Takes a profile through these steps.
+fn take(ctx: &Context, request: &StartRequest, steps: &[&dyn Step], is_fork: bool) -> Result<Started> {
     let began = Instant::now();
     let name = &request.spec.name;
     let files = ctx.layout.profile(name);
@@ -152,6 +179,7 @@ pub fn start(ctx: &Context, request: &StartRequest) -> Result<Started> {
         bundle: None,
         profile: profile_if_any(ctx, name)?,
         layer: None,
+        is_fork,
         guest: None,
         api: OnceCell::new(),
         launched: false,
@@ -160,7 +188,7 @@ pub fn start(ctx: &Context, request: &StartRequest) -> Result<Started> {
         changed: false,
         files,
     };
-    let result = walk(&mut run).and_then(|()| match &run.profile {
+    let result = walk(&mut run, steps).and_then(|()| match &run.profile {
         Some(profile) if !request.download_only => {
             kubeconfig::write(ctx, profile, request.keep_context).map(drop)
         }
@@ -185,14 +213,13 @@ fn profile_if_any(ctx: &Context, name: &str) -> Result<Option<Profile>> {
     }
 }
 
-fn walk(run: &mut Run<'_>) -> Result<()> {
-    let count = if run.request.download_only { 2 } else { STEPS.len() };
-    for (index, step) in STEPS[..count].iter().enumerate() {
+fn walk(run: &mut Run<'_>, steps: &[&dyn Step]) -> Result<()> {
+    for (index, step) in steps.iter().enumerate() {
         run.ctx.cancel.check()?;
         let (name, title) = step.names();
         let info = StepInfo {
             number: index + 1,
-            total: count,
+            total: steps.len(),
             name,
             title,
         };

@@ -68,6 +68,8 @@ pub struct Status {
     pub kubeconfig: KubeconfigState,
     /// A verb that is at work on the profile right now.
     pub event: Option<Event>,
+    /// Memory that its machine really holds, in bytes, while it has a process; pages shared with others count in proportion.
+    pub resident: Option<u64>,
     /// The profile itself.
     pub profile: Profile,
 }
@@ -79,7 +81,8 @@ pub struct Status {
 pub fn status(ctx: &Context, name: &str) -> Result<Status> {
     let profile = profile::load(&ctx.layout, name)?;
     let driver = drivers::open_driver(&profile.spec.driver, &ctx.layout, &ctx.drivers)?;
-    let host = match driver.state(&machine::spec(ctx, &profile)?)? {
+    let spec = machine::spec(ctx, &profile)?;
+    let host = match driver.state(&spec)? {
         MachineState::Running => HostState::Running,
         MachineState::Stopped => HostState::Stopped,
         MachineState::Paused => HostState::Paused,
@@ -103,6 +106,8 @@ pub fn status(ctx: &Context, name: &str) -> Result<Status> {
         apiserver,
         kubeconfig,
         event,
+        // Whoever looks at a machine that ends just now sees none.
+        resident: driver.snapshots().and_then(|able| able.resident(&spec).ok()),
         profile,
     })
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sampan_driver::{Command, Driver, MachineState, Snapshot};
 
-use super::layer::{Found, Layer, LayerKind, Manifest, copy_identity, look};
+use super::layer::{self, Found, Layer, LayerKind, Manifest, copy_identity, look};
 use super::profile;
 use super::start::{StartRequest, start};
 use super::{Context, Profile, drivers, machine};
@@ -58,37 +58,49 @@ pub(super) fn ensure(ctx: &Context, driver: &dyn Driver, profile: &Profile) -> R
         .snapshots()
         .ok_or_else(|| Error::new(Kind::Internal, "the driver cannot save machines"))?;
     let key = key(ctx, snapshots, profile)?;
-    let files = ctx.layout.ready_layer(&key);
-    if let Found::Whole(layer) = look(&files)? {
-        return Ok(*layer);
+    if let Some(layer) = find(ctx, &key)? {
+        return Ok(layer);
     }
     let what = format!("the ready snapshot {key}");
     let path = ctx.layout.layer_lock(&key);
     let _lock = Lock::acquire(&path, &what, LOCK_DEADLINE, &ctx.cancel, &*ctx.reporter)?;
-    match look(&files)? {
-        Found::Whole(layer) => return Ok(*layer),
-        Found::Damaged(damage) => {
-            let aside = atomic::set_aside(&files.0)?;
-            ctx.reporter.warn(&format!(
-                "the ready snapshot {key} is damaged ({damage}); making it again, the old one is in {}",
-                aside.display()
-            ));
-        }
-        Found::Nothing => atomic::remove(&files.0)?,
+    if let Some(layer) = find(ctx, &key)? {
+        return Ok(layer);
     }
     ctx.reporter.info(&format!(
         "making the ready snapshot for {} CPUs and {} MiB memory: this is done once, later clusters of this kind start in seconds",
         profile.spec.cpus, profile.spec.memory_mib
     ));
     make(ctx, driver, snapshots, profile, &key)?;
-    match look(&files)? {
-        Found::Whole(layer) => Ok(*layer),
-        found => Err(Error::new(
+    find(ctx, &key)?.ok_or_else(|| {
+        Error::new(
             Kind::Storage,
-            format!("the ready snapshot {key} is not whole right after it was made: {found:?}"),
+            format!("the ready snapshot {key} is not whole right after it was made"),
         )
-        .hint("check the disk and the host's memory; `sampan start --fresh` does without")),
+        .hint("check the disk and the host's memory; `sampan start --fresh` does without")
+    })
+}
+
+/// The layer of a key, if there is a whole one. Damaged ones are set aside.
+fn find(ctx: &Context, key: &str) -> Result<Option<Layer>> {
+    for name in layer::names(&ctx.layout.ready_layers())? {
+        if name.split_once('-').is_none_or(|(of, _)| of != key) {
+            continue;
+        }
+        let files = ctx.layout.ready_layer(&name);
+        match look(&files)? {
+            Found::Whole(layer) => return Ok(Some(*layer)),
+            Found::Damaged(damage) => {
+                layer::set_aside(&files)?;
+                let place = files.0.display();
+                ctx.reporter.warn(&format!(
+                    "the ready snapshot {place} is damaged ({damage}) and is not used any more; `sampan cache prune` removes it"
+                ));
+            }
+            Found::Nothing => {}
+        }
     }
+    Ok(None)
 }
 
 /// Makes a layer. The caller holds its lock.
@@ -109,11 +121,13 @@ fn make(
         freeze(&inner, driver, snapshots, &template, &state)?;
     }
     let template = profile::load(&inner.layout, NODE)?;
-    let done = atomic::Dir::begin(&ctx.layout.ready_layer(key).0)?;
+    // Machines stand on a layer's files by their names: another layer must never get the names of one that is gone.
+    let name = format!("{key}-{}", layer::new_id(key));
+    let done = atomic::Dir::begin(&ctx.layout.ready_layer(&name).0)?;
     copy_identity(&dir, done.path())?;
     let layer = LayerLayout(done.path().to_owned());
     fs::rename(&state, layer.state()).map_err(Error::io(&layer.state()))?;
-    Manifest::new(LayerKind::Ready, key, &template, true).seal(&layer, &ctx.cancel, &*ctx.reporter)?;
+    Manifest::new(LayerKind::Ready, &name, &template, true).seal(&layer, &ctx.cancel, &*ctx.reporter)?;
     done.commit()?;
     atomic::remove(&root)
 }

@@ -35,22 +35,32 @@ pub(super) fn is_settled(run: &Run<'_>) -> Result<bool> {
 
 /// Whether a start of this very cluster finished since the machine booted.
 pub(super) fn is_noted(run: &Run<'_>) -> Result<bool> {
-    let noted = fs::read_to_string(run.files.state_toml())
+    is_noted_of(&run.files, run.profile()?)
+}
+
+/// As [`is_noted`], of any profile.
+pub(super) fn is_noted_of(files: &ProfileLayout, profile: &Profile) -> Result<bool> {
+    let noted = fs::read_to_string(files.state_toml())
         .ok()
         .and_then(|text| toml::from_str::<State>(&text).ok());
-    let inputs = inputs(run.profile()?)?;
+    let inputs = inputs(profile)?;
     Ok(noted.is_some_and(|state| state.settled == inputs))
 }
 
 /// Notes that a start has finished.
 pub(super) fn settle(run: &Run<'_>) -> Result<()> {
+    settle_of(&run.files, run.profile()?)
+}
+
+/// Notes of any profile that its cluster is as after a start that has finished.
+pub(super) fn settle_of(files: &ProfileLayout, profile: &Profile) -> Result<()> {
     let state = State {
-        settled: inputs(run.profile()?)?,
+        settled: inputs(profile)?,
     };
     let text = toml::to_string(&state).map_err(|error| {
         Error::new(crate::error::Kind::Internal, "cannot describe the state").because(error)
     })?;
-    atomic::write(&run.files.state_toml(), 0o600, text.as_bytes())
+    atomic::write(&files.state_toml(), 0o600, text.as_bytes())
 }
 
 /// Forgets it, when a machine boots.

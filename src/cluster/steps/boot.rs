@@ -6,7 +6,7 @@ use sampan_driver::Started;
 
 use super::Step;
 use crate::cluster::start::{Run, is_running};
-use crate::cluster::{machine, verdict};
+use crate::cluster::{keep, machine, verdict};
 use crate::error::{Error, Kind, Result};
 
 /// A guest under emulation on a busy host answers within a minute; this long means that it never will. Whoever waits less for the
@@ -30,36 +30,47 @@ impl Step for Machine {
 
     fn run(&self, run: &mut Run<'_>) -> Result<()> {
         announce(run)?;
-        let spec = machine::spec(run.ctx, run.profile()?)?;
-        let Some(snapshots) = run.driver.snapshots() else {
-            verdict::forget(&run.files)?;
-            run.driver.create(&spec)?;
-            run.launched = true;
-            return Ok(run.driver.start(&spec)?);
-        };
-        match &run.layer {
-            Some(layer) => {
-                snapshots.fork(&spec, &layer.files.state())?;
-                verdict::settle(run)?;
-            }
-            None => run.driver.create(&spec)?,
-        }
-        // From here on the machine is ours to end, even if starting it fails half-way.
-        run.launched = true;
-        let started = snapshots.resume(&spec)?;
-        match &started {
-            Started::Booted(reason) => {
-                verdict::forget(&run.files)?;
-                if let Some(reason) = reason {
-                    run.ctx.reporter.warn(&format!(
-                        "what was saved of the machine cannot be used, it boots from its disk: {reason}"
-                    ));
-                }
-            }
-            Started::Running | Started::Resumed => run.woken = true,
-        }
-        Ok(())
+        launch(run).map_err(|error| match run.profile() {
+            Ok(profile) => keep::explain(run.ctx, &*run.driver, profile, error),
+            Err(_) => error,
+        })?;
+        keep::refresh(run.ctx, &*run.driver, run.profile()?)
     }
+}
+
+fn launch(run: &mut Run<'_>) -> Result<()> {
+    let spec = machine::spec(run.ctx, run.profile()?)?;
+    let Some(snapshots) = run.driver.snapshots() else {
+        verdict::forget(&run.files)?;
+        run.driver.create(&spec)?;
+        run.launched = true;
+        return Ok(run.driver.start(&spec)?);
+    };
+    match &run.layer {
+        Some(layer) => {
+            snapshots.fork(&spec, &layer.files.state())?;
+            verdict::settle(run)?;
+            run.is_fork = true;
+        }
+        None => run.driver.create(&spec)?,
+    }
+    // From here on the machine is ours to end, even if starting it fails half-way.
+    run.launched = true;
+    let started = snapshots.resume(&spec)?;
+    match &started {
+        Started::Booted(reason) => {
+            verdict::forget(&run.files)?;
+            if let Some(reason) = reason {
+                run.ctx.reporter.warn(&format!(
+                    "what was saved of the machine cannot be used, it boots from its disk: {reason}"
+                ));
+            }
+        }
+        Started::Resumed => run.woken = true,
+        // It was held, and nobody who holds a machine wants it to end.
+        Started::Running => (run.woken, run.launched) = (true, false),
+    }
+    Ok(())
 }
 
 /// Says what the machine runs on, and why on nothing better.

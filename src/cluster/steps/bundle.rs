@@ -2,8 +2,8 @@
 
 use super::Step;
 use crate::bundle;
-use crate::cluster::open_driver;
 use crate::cluster::start::{Run, is_running};
+use crate::cluster::{keep, open_driver};
 use crate::error::{Error, Kind, Result};
 
 pub(in crate::cluster) struct Bundle;
@@ -15,6 +15,7 @@ impl Step for Bundle {
 
     fn is_done(&self, run: &mut Run<'_>) -> Result<bool> {
         let layout = &run.ctx.layout;
+        keep::heal(run.ctx, &run.request.spec.name)?;
         run.bundle = match &run.profile {
             // The machine's disk is a layer over this very bundle; a newer one does not fit under it.
             Some(profile) => {

@@ -1,22 +1,14 @@
 //! The profile is on disk: what it is, where it is reached; keys, certificates, seed.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
 
 use super::Step;
-use crate::cluster::profile::{self, API_PORT};
 use crate::cluster::start::{Run, is_running};
-use crate::cluster::{Context, layer, seed};
-use crate::error::{Error, Result};
+use crate::cluster::{layer, seed};
+use crate::cluster::{place, profile};
+use crate::error::{Error, Kind, Result};
 use crate::layout::ProfileLayout;
-use crate::store::lock::Lock;
-use crate::{network, pki, remote};
-
-/// The port on the profile's address that leads to the guest's sshd; below 1024 only root may listen.
-const SSH_PORT: u16 = 2222;
-
-/// Choosing an address takes milliseconds.
-const LOCK_DEADLINE: std::time::Duration = std::time::Duration::from_secs(30);
+use crate::{pki, remote};
 
 pub(in crate::cluster) struct Profile;
 
@@ -33,11 +25,25 @@ impl Step for Profile {
         let ctx = run.ctx;
         let name = &run.request.spec.name;
         let files = &run.files;
+        if files.forking().exists() {
+            return Err(Error::new(
+                Kind::HostConfig,
+                format!("profile \"{name}\" is half a fork: `sampan fork` was killed while it made it"),
+            )
+            .hint(format!(
+                "run the same `sampan fork` again, or `sampan delete -p {name}`"
+            )));
+        }
         crate::store::atomic::make_private_dir(&files.dir)?;
         let spec = run.request.spec.clone();
         let mut profile = match run.profile.take() {
             Some(old) => profile::Profile { spec, ..old },
-            None => place(ctx, run, spec)?,
+            None => {
+                let bundle = run.bundle()?;
+                place::choose(ctx, &*run.driver, |place| {
+                    profile::Profile::new(spec, bundle, place)
+                })?
+            }
         };
         if let Some(place) = run.request.place {
             profile.put(place);
@@ -81,36 +87,6 @@ impl Step for Identity {
     fn changes(&self) -> bool {
         false
     }
-}
-
-/// Chooses where the host reaches a new cluster. Saved before the lock is let go, so that no two profiles choose the same.
-fn place(ctx: &Context, run: &Run<'_>, spec: crate::settings::ClusterSpec) -> Result<profile::Profile> {
-    let path = ctx.layout.addresses_lock();
-    let lock = Lock::acquire(
-        &path,
-        "the choice of an address",
-        LOCK_DEADLINE,
-        &ctx.cancel,
-        &*ctx.reporter,
-    )?;
-    let used: Vec<Ipv4Addr> = profile::list(&ctx.layout)?
-        .iter()
-        .filter_map(|name| profile::load(&ctx.layout, name).ok())
-        .filter_map(|profile| match profile.address {
-            IpAddr::V4(address) => Some(address),
-            IpAddr::V6(_) => None,
-        })
-        .collect();
-    let chosen = network::choose(&used, &[API_PORT, SSH_PORT], run.driver.features().loopback_range)?;
-    let place = profile::Place {
-        address: chosen.address.into(),
-        api_port: chosen.port(API_PORT)?,
-        ssh_port: chosen.port(SSH_PORT)?,
-    };
-    let profile = profile::Profile::new(spec, run.bundle()?, place);
-    profile.save(&ctx.layout)?;
-    drop(lock);
-    Ok(profile)
 }
 
 /// What the guest reads before its sshd starts.

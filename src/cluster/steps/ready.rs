@@ -4,8 +4,11 @@ use sampan_driver::MachineState;
 
 use super::Step;
 use crate::cluster::start::Run;
-use crate::cluster::{machine, template};
-use crate::error::Result;
+use crate::cluster::{keep, machine, template};
+use crate::error::{Error, Kind, Result};
+
+/// Somebody may remove a layer right after it was found, but not always.
+const TRIES: usize = 3;
 
 pub(in crate::cluster) struct Ready;
 
@@ -21,7 +24,16 @@ impl Step for Ready {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<()> {
-        run.layer = Some(template::ensure(run.ctx, &*run.driver, run.profile()?)?);
-        Ok(())
+        for _ in 0..TRIES {
+            let layer = template::ensure(run.ctx, &*run.driver, run.profile()?)?;
+            if keep::claim(run.ctx, &run.files, &layer)? {
+                run.layer = Some(layer);
+                return Ok(());
+            }
+        }
+        Err(
+            Error::new(Kind::HostPath, "the ready snapshot is removed again and again")
+                .hint("see who removes things from sampan's cache, then start again"),
+        )
     }
 }

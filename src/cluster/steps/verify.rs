@@ -25,7 +25,7 @@ impl Step for Verify {
             true => readiness::wait_awake(node, deadline),
             false => readiness::wait(node, wait, deadline),
         })?;
-        if run.layer.is_some() {
+        if run.is_fork {
             with_node(run, provision::rename)?;
         }
         verdict::settle(run)

@@ -19,7 +19,7 @@ impl Step for Wake {
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<()> {
-        let is_fork = run.layer.is_some();
+        let is_fork = run.is_fork;
         with_node(run, |node| provision::wake(node, is_fork))?;
         run.settled = verdict::is_noted(run)?;
         Ok(())
