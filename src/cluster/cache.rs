@@ -57,6 +57,9 @@ pub fn prune(ctx: &Context, quota: Option<u64>, dry_run: bool) -> Result<Vec<Lay
 /// # Errors
 /// As [`prune`].
 pub(super) fn sweep(ctx: &Context) -> Result<()> {
+    if layer::names(&ctx.layout.user_layers())?.is_empty() {
+        return Ok(());
+    }
     let _lock = lock(ctx)?;
     refresh_all(ctx)?;
     let items = inventory::take(ctx, &Uses::of_all(ctx)?)?;

@@ -26,8 +26,12 @@ pub fn delete(ctx: &Context, name: &str) -> Result<bool> {
         drop(lock);
     }
     snapshot::forget_all(ctx, name)?;
-    cache::sweep(ctx)?;
-    template::end_abandoned(ctx)?;
+    // The profile is gone; what else could go now goes the next time.
+    for swept in [cache::sweep(ctx), template::end_abandoned(ctx)] {
+        if let Err(error) = swept {
+            ctx.reporter.warn(&format!("something of it stays: {error}"));
+        }
+    }
     let entries = Files::new(ctx.kubeconfig.clone()).remove(name)?;
     if profile::current(&ctx.layout).as_deref() == Some(name) {
         let path = ctx.layout.current_profile();
