@@ -149,6 +149,14 @@ fn plan(items: &[Item], quota: Option<u64>) -> Vec<usize> {
 
 /// Removes one thing; false when somebody is at work on it. The caller holds the lock of layers.
 fn remove(ctx: &Context, item: &Item) -> Result<bool> {
+    let removed = remove_dir(ctx, item)?;
+    if removed {
+        atomic::remove(&ctx.layout.used_stamp(&item.info.key))?;
+    }
+    Ok(removed)
+}
+
+fn remove_dir(ctx: &Context, item: &Item) -> Result<bool> {
     if item.store == Store::Bundles && item.fate == Fate::Spare {
         let removed = bundle::remove(&ctx.layout, &item.info.key, &*ctx.reporter, &ctx.cancel);
         return match removed {
