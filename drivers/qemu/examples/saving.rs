@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         forwards: Vec::new(),
     };
     let (source, fork, layer, mark) = (spec("source"), spec("fork"), dir.join("layer"), dir.join("mark"));
-    let again = dir.join("again");
+    let (again, rest) = (dir.join("again"), dir.join("rest"));
     let saving = &qemu as &dyn Snapshot;
     qemu.create(&source)?;
     timed("boot to running", || qemu.start(&source))?;
@@ -60,11 +60,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         timed("resume", || saving.resume(&fork))?;
         fill(&qemu, &fork, 600, 300)?;
         effort("save, fork, later", || saving.save(&fork))?;
+        timed("checkpoint, saved", || saving.checkpoint(&fork, &rest))?;
         timed("resume", || saving.resume(&fork))?;
         fill(&qemu, &fork, 600, 100)?;
         effort("checkpoint, 100 MiB", || saving.checkpoint(&fork, &again))?;
-        fs::remove_dir_all(&again)?;
         qemu.remove(&fork)?;
+        fs::remove_dir_all(&again)?;
+        fs::remove_dir_all(&rest)?;
     }
     for path in [&source.dir, &layer, &mark] {
         if path.exists() {
