@@ -13,7 +13,7 @@ use sampan::progress::{Cancel, Silent};
 use sampan::provision::readiness::{self, Component};
 use sampan::provision::{self, Api, ImageRef, Node, Parts, Pki, STEPS, Step};
 use sampan::settings::ClusterSpec;
-use sampan_driver::{Disk, Driver, Forward, MachineSpec, Runner};
+use sampan_driver::{Command, Disk, Driver, Forward, MachineSpec, Runner};
 use sampan_driver_fake::Fake;
 
 /// A machine that ends with the test, however that ends.
@@ -33,15 +33,14 @@ impl Machine {
     fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let driver = Fake::new(dir.path().join("cache"), program(dir.path()));
+        let base = dir.path().join("disk.raw");
+        std::fs::write(&base, "").unwrap();
         let spec = MachineSpec {
             name: "demo".into(),
             dir: dir.path().join("machine"),
             cpus: 2,
             memory_mib: 2048,
-            disk: Disk {
-                base: "/none".into(),
-                size_mib: 8192,
-            },
+            disk: Disk { base, size_mib: 8192 },
             extra_disks: Vec::new(),
             boot: None,
             forwards: vec![Forward {
@@ -77,6 +76,7 @@ impl Machine {
         call(&Node {
             runner: &*runner as &dyn Runner,
             api: &api,
+            name: &cluster().name,
             spec: &cluster(),
             parts: &parts(),
             pki: &pki,
@@ -221,34 +221,59 @@ fn a_wait_that_is_in_vain_says_for_what() {
     assert!(text.contains("journal of kubelet.service"), "{text}");
 }
 
-#[test]
-fn certificates_are_dated_and_renewed() {
-    let machine = Machine::start();
-    machine.with(|node| {
-        walk(node).unwrap();
-        let days = provision::days_left(node).unwrap();
-        assert!(days > 0, "{days}");
-        provision::renew(node).unwrap();
-        assert!(walk(node).unwrap().is_empty());
-    });
+/// A certificate that ends in so many days, without a newline at its end.
+fn ending_in(days: i64) -> String {
+    let mut params = rcgen::CertificateParams::new(vec!["x".to_owned()]).unwrap();
+    params.not_after = time::OffsetDateTime::now_utc() + time::Duration::days(days);
+    params
+        .self_signed(&rcgen::KeyPair::generate().unwrap())
+        .unwrap()
+        .pem()
+        .trim_end()
+        .to_owned()
 }
 
 #[test]
-fn certificates_near_their_end_are_renewed_when_the_cluster_starts() {
+fn certificates_near_their_end_are_renewed_when_the_cluster_starts_or_goes_on() {
+    const API_SERVER: &str = "/etc/kubernetes/pki/apiserver.crt";
     let machine = Machine::start();
     machine.with(|node| walk(node).map(drop).unwrap());
     machine.driver.kill(&machine.spec).unwrap();
     machine.driver.start(&machine.spec).unwrap();
-    let mut soon = rcgen::CertificateParams::new(vec!["x".to_owned()]).unwrap();
-    soon.not_after = (std::time::SystemTime::now() + Duration::from_secs(5 * 86_400)).into();
-    let soon = soon.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
     machine.with(|node| {
-        let path = "/etc/kubernetes/pki/apiserver.crt";
-        node.runner
-            .write_file(path, 0o644, soon.pem().as_bytes())
-            .unwrap();
-        assert!(provision::days_left(node).unwrap() < 30);
+        let read = || {
+            node.runner
+                .run(&Command::new("cat").arg(API_SERVER))
+                .unwrap()
+                .text()
+        };
+        let put = |pem: &str| node.runner.write_file(API_SERVER, 0o644, pem.as_bytes()).unwrap();
+        let (soon, late) = (ending_in(5), ending_in(100));
+        put(&soon);
         walk(node).unwrap();
-        assert!(provision::days_left(node).unwrap() > 30);
+        assert_ne!(read(), soon, "a start leaves it");
+        put(&soon);
+        provision::wake(node, false).unwrap();
+        assert_ne!(read(), soon, "going on leaves it");
+        put(&late);
+        provision::wake(node, false).unwrap();
+        assert_eq!(read(), late, "what is good is renewed");
+    });
+}
+
+#[test]
+fn a_kubelet_that_slept_through_the_end_of_its_certificate_gets_a_new_one() {
+    const KUBELET: &str = "/var/lib/kubelet/pki/kubelet-client-current.pem";
+    let machine = Machine::start();
+    machine.with(|node| {
+        walk(node).unwrap();
+        let is_there = || node.runner.run(&Command::new("cat").arg(KUBELET)).is_ok();
+        for (days, kept) in [(100, true), (-3, false)] {
+            node.runner
+                .write_file(KUBELET, 0o600, ending_in(days).as_bytes())
+                .unwrap();
+            provision::wake(node, false).unwrap();
+            assert_eq!(is_there(), kept, "{days} days before its end");
+        }
     });
 }

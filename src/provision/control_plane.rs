@@ -55,7 +55,7 @@ pub(super) fn apply(node: &Node<'_>) -> Result<()> {
     let digest = digest(node)?;
     if stamp.is(&digest)? {
         guest::systemctl(node, &["start", UNIT], Kind::ControlPlane)?;
-        certs::renew_if_near_end(node, certs::days_left(node)?)?;
+        certs::check(node)?;
     } else {
         guest::run(node, &Command::new("rm").arg("-f").args(STALE.iter().copied()))?;
         guest::install(node, &entries(node)?)?;

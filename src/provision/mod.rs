@@ -34,7 +34,6 @@ use sampan_driver::Runner;
 use sha2::{Digest, Sha256};
 
 pub use api::{Api, SERVER_NAME};
-pub use certs::{days_left, renew};
 pub use last_words::last_words;
 pub use wake::{rename, wake};
 

@@ -15,18 +15,18 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// good, and renews them where they are near their end. `is_fork`: the machine also gets an ID of its own.
 ///
 /// # Errors
-/// [`Kind::Guest`] when the guest cannot be asked; those of [`super::renew`].
+/// [`Kind::Guest`] when the guest cannot be asked; [`Kind::ControlPlane`] when certificates cannot be renewed.
 pub fn wake(node: &Node<'_>, is_fork: bool) -> Result<()> {
     let id = if is_fork { random(16)? } else { String::new() };
     let randomness = random(64)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let wake = Command::new("sh")
         .args(["-s", "--", &format!("{:.3}", now.as_secs_f64()), &randomness, &id])
-        .stdin(render::file("wake/wake")?.as_bytes().to_vec())
+        .stdin(format!("{}{}", render::file("wake/wake")?, certs::SHOW).into_bytes())
         .deadline(DEADLINE);
     node.cancel.check()?;
-    let certificate = node.runner.run(&wake)?.stdout;
-    certs::renew_if_near_end(node, certs::days_of(&certificate)?)
+    let certificates = node.runner.run(&wake)?.stdout;
+    certs::renew_if_near_end(node, certs::days_left(&certificates)?)
 }
 
 /// Tells the cluster what the profile of a fork is called; its node keeps its name.

@@ -16,6 +16,7 @@ use crate::files::{self, Files};
 use crate::process::Process;
 
 /// The apiserver's certificate and key in the guest.
+const KUBELET_CERT: &str = "/var/lib/kubelet/pki/kubelet-client-current.pem";
 pub(crate) const API_CERT: &str = "/etc/kubernetes/pki/apiserver.crt";
 pub(crate) const API_KEY: &str = "/etc/kubernetes/pki/apiserver.key";
 /// Changes with every boot.
@@ -74,8 +75,12 @@ impl Guest {
             "ctr" if args.contains(&"list") => self.images().map_err(failed),
             "kubeadm" => self.kubeadm(&args).map(|()| Vec::new()).map_err(failed),
             "rm" => self.rm(&args).map(|()| Vec::new()).map_err(failed),
-            // The one script that is sent to a guest wakes it, and prints a certificate at its end.
-            "sh" if args.first() == Some(&"-s") => self.cat(&[API_CERT]).map_err(failed),
+            // The scripts that are sent to a guest print its certificates at their end.
+            "sh" if args.first() == Some(&"-s") => {
+                let all = [API_CERT, KUBELET_CERT];
+                let there = all.into_iter().filter(|path| self.files.guest(path).exists());
+                self.cat(&there.collect::<Vec<_>>()).map_err(failed)
+            }
             "sh" => self.shell(args.last().copied().unwrap_or_default()),
             // Sums of no file: everything is to be written.
             "sha256sum" => Err((1, String::new())),
