@@ -190,17 +190,28 @@ const VERBS: &[(&str, &[&str])] = &[
     ("addons", &[]),
     ("image", &["images"]),
     ("tunnel", &[]),
-    ("pause", &[]),
-    ("unpause", &["resume"]),
     ("dashboard", &[]),
     ("mount", &[]),
     ("node", &[]),
-    ("cache", &[]),
-    ("snapshot", &[]),
     ("ssh-host", &[]),
     ("update-check", &[]),
     ("license", &[]),
 ];
+
+/// Verbs below verbs that sampan has.
+const BELOW: &[(&str, &[&str])] = &[("cache", &["add", "delete", "reload"])];
+
+/// A verb that is not there yet, whatever comes behind it.
+fn unknown(name: &'static str) -> Command {
+    let anything = Arg::new("anything")
+        .num_args(0..)
+        .trailing_var_arg(true)
+        .allow_hyphen_values(true);
+    Command::new(name)
+        .hide(true)
+        .disable_help_flag(true)
+        .arg(anything)
+}
 
 fn argument(flag: &Flag, global: bool) -> Arg {
     let argument = Arg::new(flag.name)
@@ -225,16 +236,12 @@ fn argument(flag: &Flag, global: bool) -> Arg {
 /// Adds all of it, hidden from the help.
 pub(super) fn add(mut command: Command) -> Command {
     for (name, aliases) in VERBS {
-        let anything = Arg::new("anything")
-            .num_args(0..)
-            .trailing_var_arg(true)
-            .allow_hyphen_values(true);
-        let verb = Command::new(*name)
-            .hide(true)
-            .disable_help_flag(true)
-            .arg(anything)
-            .aliases(*aliases);
-        command = command.subcommand(verb);
+        command = command.subcommand(unknown(name).aliases(*aliases));
+    }
+    for (name, verbs) in BELOW {
+        command = command.mut_subcommand(name, |verb| {
+            verbs.iter().copied().map(unknown).fold(verb, Command::subcommand)
+        });
     }
     command = GLOBAL
         .iter()
@@ -259,15 +266,24 @@ pub(super) fn check(matches: &ArgMatches) -> Result<()> {
         return Ok(());
     };
     if VERBS.iter().any(|(name, _)| *name == verb) {
-        return Err(
-            Error::new(Kind::Unimplemented, format!("`sampan {verb}` is not there yet"))
-                .hint("`sampan --help` lists what there is"),
-        );
+        return Err(not_there(verb, ""));
+    }
+    if let Some((below, _)) = matches.subcommand()
+        && BELOW
+            .iter()
+            .any(|(name, verbs)| *name == verb && verbs.contains(&below))
+    {
+        return Err(not_there(&format!("{verb} {below}"), &format!("{verb} ")));
     }
     match OTHERS.iter().find(|(name, _)| *name == verb) {
         Some((_, flags)) => refuse_flags(matches, flags, verb),
         None => Ok(()),
     }
+}
+
+fn not_there(verb: &str, of: &str) -> Error {
+    Error::new(Kind::Unimplemented, format!("`sampan {verb}` is not there yet"))
+        .hint(format!("`sampan {of}--help` lists what there is"))
 }
 
 fn refuse_flags(matches: &ArgMatches, flags: &[Flag], verb: &str) -> Result<()> {

@@ -1,7 +1,9 @@
 //! The command line: flags and their help, nothing else. `commands` does what they say.
 
 pub mod bundle;
+pub mod cache;
 mod foreign;
+pub mod snapshot;
 mod start;
 mod usage;
 mod verbs;
@@ -83,6 +85,16 @@ pub enum Verb {
     #[expect(missing_docs, reason = "as above")]
     Delete(DeleteArgs),
     #[expect(missing_docs, reason = "as above")]
+    Pause(snapshot::PauseArgs),
+    #[expect(missing_docs, reason = "as above")]
+    #[command(alias = "resume")]
+    Unpause(snapshot::UnpauseArgs),
+    #[expect(missing_docs, reason = "as above")]
+    Snapshot(snapshot::SnapshotArgs),
+    #[expect(missing_docs, reason = "as above")]
+    #[command(visible_alias = "clone")]
+    Fork(snapshot::ForkArgs),
+    #[expect(missing_docs, reason = "as above")]
     Kubectl(KubectlArgs),
     #[expect(missing_docs, reason = "as above")]
     Profile(ProfileArgs),
@@ -92,6 +104,8 @@ pub enum Verb {
     UpdateContext,
     #[expect(missing_docs, reason = "as above")]
     Bundle(bundle::BundleArgs),
+    #[expect(missing_docs, reason = "as above")]
+    Cache(cache::CacheArgs),
     #[expect(missing_docs, reason = "as above")]
     Ssh(SshArgs),
     #[expect(missing_docs, reason = "as above")]
@@ -120,9 +134,10 @@ const GROUPS: &[(&str, &[&str])] = &[
         "Basic commands",
         &["start", "status", "stop", "delete", "kubectl"],
     ),
+    ("Moments of a cluster", &["pause", "unpause", "snapshot", "fork"]),
     (
         "Configuration",
-        &["profile", "config", "update-context", "bundle"],
+        &["profile", "config", "update-context", "bundle", "cache"],
     ),
     ("The node", &["ssh", "cp", "ssh-key", "ip"]),
     ("Troubleshooting", &["logs", "version"]),

@@ -67,7 +67,8 @@ fn what_only_minikube_has_is_not_there_yet() {
         "sampan docker-env",
         "sampan addons enable ingress --force",
         "sampan service x --url",
-        "sampan resume",
+        "sampan cache add busybox",
+        "sampan cache delete busybox --all",
         "sampan image load x",
     ] {
         assert_eq!(wrong(line).kind(), Kind::Unimplemented, "{line}");

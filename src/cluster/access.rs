@@ -35,11 +35,20 @@ pub fn access(ctx: &Context, name: &str) -> Result<Access> {
     let profile = profile::load(&ctx.layout, name)?;
     let driver = drivers::open_driver(&profile.spec.driver, &ctx.layout, &ctx.drivers)?;
     let spec = machine::spec(ctx, &profile)?;
-    if driver.state(&spec)? != MachineState::Running {
-        return Err(
-            Error::new(Kind::NotRunning, format!("cluster \"{name}\" is not running"))
-                .hint(format!("run `sampan start -p {name}`")),
-        );
+    match driver.state(&spec)? {
+        MachineState::Running => {}
+        MachineState::Paused => {
+            return Err(
+                Error::new(Kind::NotRunning, format!("cluster \"{name}\" is paused"))
+                    .hint(format!("run `sampan unpause -p {name}`")),
+            );
+        }
+        MachineState::Stopped | MachineState::Absent => {
+            return Err(
+                Error::new(Kind::NotRunning, format!("cluster \"{name}\" is not running"))
+                    .hint(format!("run `sampan start -p {name}`")),
+            );
+        }
     }
     Ok(Access {
         endpoint: driver.endpoint(&spec)?,

@@ -55,7 +55,9 @@ pub fn stop(ctx: &Context, name: &str, mode: StopMode, deadline: Duration) -> Re
     }
     let stopped = match mode {
         StopMode::Save if was_running => save(ctx, &*driver, &profile, &spec, state, deadline),
-        StopMode::Shutdown | StopMode::Save => shut_down(ctx, &*driver, &profile, &spec, state, deadline),
+        // What was saved of it stays.
+        StopMode::Save => Ok(false),
+        StopMode::Shutdown => shut_down(ctx, &*driver, &profile, &spec, state, deadline),
     };
     events::clear(&files);
     drop(lock);

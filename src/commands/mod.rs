@@ -3,16 +3,20 @@
 
 mod app;
 pub mod bundle;
+mod cache;
 mod completion;
 mod config;
 mod cp;
 mod delete;
+mod fork;
 mod host;
 mod ip;
 mod kubectl;
 mod logs;
+mod pause;
 mod profile;
 mod signals;
+mod snapshot;
 mod ssh;
 mod ssh_key;
 mod start;
@@ -25,6 +29,7 @@ mod version;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use crate::cli::snapshot::SnapshotVerb;
 use crate::cli::{self, Cli, Format, Rejected, Verb};
 use crate::error::Result;
 use crate::ui::{Options, Terminal, Ui};
@@ -83,11 +88,16 @@ fn run(app: App, verb: Verb) -> Result<u8> {
         Verb::Status(args) => status::run(&app, &args),
         Verb::Stop(args) => stop::run(&app, &args),
         Verb::Delete(args) => delete::run(&app, &args),
+        Verb::Pause(args) => pause::pause(&app, &args.hold),
+        Verb::Unpause(args) => pause::unpause(&app, &args.hold),
+        Verb::Snapshot(args) => snapshot::run(&app, &args),
+        Verb::Fork(args) => fork::run(&app, &args),
         Verb::Kubectl(args) => kubectl::run(&app, &args),
         Verb::Profile(args) => profile::run(&app, &args),
         Verb::Config(args) => config::run(&app, &args),
         Verb::UpdateContext => update_context::run(&app),
         Verb::Bundle(args) => bundle::run(&app, &args),
+        Verb::Cache(args) => cache::run(&app, &args),
         Verb::Ssh(args) => ssh::run(&app, &args),
         Verb::Cp(args) => cp::run(&app, &args),
         Verb::SshKey => ssh_key::run(&app),
@@ -105,6 +115,15 @@ fn options(cli: &Cli) -> Options {
         Verb::Start(args) => args.output,
         Verb::Stop(args) => args.output,
         Verb::Delete(args) => args.output,
+        Verb::Pause(args) => args.hold.output,
+        Verb::Unpause(args) => args.hold.output,
+        Verb::Fork(args) => args.output,
+        Verb::Snapshot(args) => match &args.verb {
+            SnapshotVerb::Save { output, .. }
+            | SnapshotVerb::Restore { output, .. }
+            | SnapshotVerb::Delete { output, .. } => *output,
+            SnapshotVerb::List { .. } | SnapshotVerb::Show { .. } => Format::Text,
+        },
         Verb::Bundle(cli::bundle::BundleArgs {
             verb: cli::bundle::BundleVerb::Build { output },
         }) => *output,

@@ -51,6 +51,8 @@ struct Row {
     name: String,
     profile: Result<Profile>,
     status: String,
+    /// What the machine really holds, in bytes, while it has a process.
+    memory: Option<u64>,
     active: bool,
     active_context: bool,
 }
@@ -85,15 +87,16 @@ fn rows(ctx: &Context, app: &App, light: bool) -> Result<Vec<Row>> {
         .current_context()
         .unwrap_or_default();
     let row = |name: String| {
-        let status = match light {
-            true => "Skipped".to_owned(),
-            false => cluster::status(ctx, &name)
-                .map_or("Unknown", |status| Code::of(&status).name())
-                .to_owned(),
+        let (status, memory) = match light {
+            true => ("Skipped", None),
+            false => cluster::status(ctx, &name).map_or(("Unknown", None), |status| {
+                (Code::of(&status).name(), status.resident)
+            }),
         };
         Row {
             profile: cluster::load(&ctx.layout, &name),
-            status,
+            status: status.to_owned(),
+            memory,
             active: name == meant,
             active_context: Some(&name) == context.as_ref(),
             name,
@@ -110,6 +113,7 @@ fn as_table(rows: &[Row], detailed: bool) -> Table {
     columns.extend([
         "Version",
         "Status",
+        "Memory",
         "Nodes",
         "Active Profile",
         "Active Kubecontext",
@@ -131,6 +135,8 @@ fn as_table(rows: &[Row], detailed: bool) -> Table {
         cells.extend([
             spec.kubernetes_version.clone(),
             row.status.clone(),
+            row.memory
+                .map_or_else(String::new, |bytes| format!("{} MiB", bytes >> 20)),
             "1".to_owned(),
         ]);
         cells.extend([mark(row.active), mark(row.active_context)]);
@@ -141,13 +147,17 @@ fn as_table(rows: &[Row], detailed: bool) -> Table {
 
 fn as_json(rows: &[Row]) -> Value {
     let entry = |row: &Row, config: Value| {
-        json!({
+        let mut value = json!({
             "Name": row.name,
             "Status": row.status,
             "Config": config,
             "Active": row.active,
             "ActiveKubeContext": row.active_context,
-        })
+        });
+        if let Some(bytes) = row.memory {
+            value["Memory"] = json!(bytes);
+        }
+        value
     };
     let valid: Vec<Value> = rows
         .iter()

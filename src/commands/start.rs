@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::cli::StartArgs;
 use crate::cluster::{self, Context, StartRequest, Started};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::progress::Reporter;
 use crate::settings::{self, ClusterSpec};
 
@@ -134,10 +134,4 @@ fn rounded(time: Duration) -> String {
         whole @ 10..60 => format!("{whole}s"),
         whole => format!("{}m {:02}s", whole / 60, whole % 60),
     }
-}
-
-/// The error of a cluster that has to run and does not.
-pub(super) fn not_running(name: &str) -> Error {
-    Error::new(Kind::NotRunning, format!("cluster \"{name}\" is not running"))
-        .hint(format!("run `sampan start -p {name}`"))
 }

@@ -65,7 +65,7 @@ fn once(app: &App, args: &StatusArgs, name: &str) -> Result<u8> {
     match (args.output, &args.format) {
         (Some(Format::Json), _) => {
             let value = match args.layout {
-                StatusLayout::Nodes => view.as_json(name),
+                StatusLayout::Nodes => view.as_json(name, status.resident),
                 StatusLayout::Cluster => as_cluster(&status, &view),
             };
             app.ui.bytes(value.to_string().as_bytes());
@@ -108,7 +108,10 @@ impl View {
                 HostState::Nonexistent => "Nonexistent",
             },
             kubelet: component(status.kubelet),
-            apiserver: component(status.apiserver),
+            apiserver: match status.host {
+                HostState::Paused => "Paused",
+                _ => component(status.apiserver),
+            },
             kubeconfig,
         }
     }
@@ -134,15 +137,20 @@ impl View {
         )
     }
 
-    fn as_json(&self, name: &str) -> Value {
-        json!({
+    /// `memory` is what the machine really holds, in bytes, while it has a process.
+    fn as_json(&self, name: &str, memory: Option<u64>) -> Value {
+        let mut value = json!({
             "Name": name,
             "Host": self.host,
             "Kubelet": self.kubelet,
             "APIServer": self.apiserver,
             "Kubeconfig": self.kubeconfig,
             "Worker": false,
-        })
+        });
+        if let Some(bytes) = memory {
+            value["Memory"] = json!(bytes);
+        }
+        value
     }
 
     /// 1: the host, 2: Kubernetes, 4: kubectl.
@@ -253,9 +261,13 @@ fn as_cluster(status: &Status, view: &View) -> Value {
     }
     value["BinaryVersion"] = json!(super::version::SAMPAN);
     value["Components"] = json!({ "kubeconfig": kubeconfig.named("kubeconfig") });
+    let apiserver = match status.host {
+        HostState::Paused => Code::Paused,
+        _ => Code::component(status.apiserver),
+    };
     let mut node = host.named(&status.name);
     node["Components"] = json!({
-        "apiserver": Code::component(status.apiserver).named("apiserver"),
+        "apiserver": apiserver.named("apiserver"),
         "kubelet": Code::component(status.kubelet).named("kubelet"),
     });
     value["Nodes"] = json!([node]);

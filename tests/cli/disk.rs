@@ -103,7 +103,7 @@ fn a_start_on_a_full_disk_completes_when_there_is_space() {
     let (mut free, mut places) = (0, Vec::new());
     loop {
         leave_kib(&home, free);
-        let seen = env.run("start --driver fake --memory 3g");
+        let seen = env.run("start --fresh --driver fake --memory 3g");
         whole(&profile.profile_toml(), is_profile);
         whole(&env.kubeconfig(), is_kubeconfig);
         if seen.starts_with("status: 0") {
@@ -124,7 +124,7 @@ fn a_start_on_a_full_disk_completes_when_there_is_space() {
     assert_eq!(env.status("status"), 0);
     // Stopping and deleting need no space.
     leave_kib(&home, 0);
-    env.ok("stop");
+    env.ok("stop --shutdown");
     env.ok("delete");
     assert!(!profile.dir.exists());
 }
@@ -144,7 +144,7 @@ fn a_kubeconfig_on_a_full_disk_stays_as_it_was() {
     let foreign = "apiVersion: v1\nkind: Config\ncurrent-context: mine\n";
     fs::write(&kubeconfig, foreign).unwrap();
     leave_kib(&disk, 0);
-    let seen = env.run("start --driver fake --memory 3g");
+    let seen = env.run("start --fresh --driver fake --memory 3g");
     assert_full(&seen, "[DIR]/home/disk/config: no space left on device");
     assert_eq!(fs::read_to_string(&kubeconfig).unwrap(), foreign);
     assert_eq!(
@@ -173,7 +173,7 @@ fn a_home_that_cannot_be_written_is_37() {
     let home = env.sampan_home();
     fs::create_dir(&home).unwrap();
     fs::set_permissions(&home, fs::Permissions::from_mode(0o555)).unwrap();
-    let output = env.unprivileged("start --driver fake --memory 3g");
+    let output = env.unprivileged("start --fresh --driver fake --memory 3g");
     insta::assert_snapshot!(env.seen(&output), @r#"
     status: 37
     --- stdout
@@ -194,7 +194,7 @@ fn somebody_elses_cluster_is_37_and_left_alone() {
         return;
     }
     let env = TestEnvironment::with_bundle();
-    env.ok("start --driver fake --memory 3g");
+    env.ok("start --fresh --driver fake --memory 3g");
     for verb in ["status", "start", "stop", "delete"] {
         let seen = env.seen(&env.unprivileged(verb));
         assert!(
@@ -216,7 +216,7 @@ fn a_read_only_disk_is_37() {
     let home = env.sampan_home();
     fs::create_dir(&home).unwrap();
     mount("ro", &home);
-    insta::assert_snapshot!(env.run("start --driver fake --memory 3g"), @r#"
+    insta::assert_snapshot!(env.run("start --fresh --driver fake --memory 3g"), @r#"
     status: 37
     --- stdout
     making cluster "sampan": fake, 2 CPUs, 3072 MiB memory, 20000 MiB disk, Kubernetes v1.36.3

@@ -52,7 +52,7 @@ pub(crate) fn signal(child: &Child, name: &str) {
 /// Starts, waits for the step that cannot end, and interrupts.
 fn interrupt_at(env: &TestEnvironment, (point, step): (&str, &str)) -> Output {
     fault(env, &format!("hang_at = \"{point}\"\n"));
-    let mut child = env.spawn("start --driver fake --memory 3g");
+    let mut child = env.spawn("start --fresh --driver fake --memory 3g");
     let events = env.layout().profile("sampan").events();
     until(step, || {
         fs::read_to_string(&events).is_ok_and(|text| text.contains(step))
@@ -118,7 +118,7 @@ fn a_failure_at_each_point_leaves_no_process_and_can_be_repeated() {
     for point in ["create", "start", "tar", "ctr", "kubeadm"] {
         let env = TestEnvironment::with_bundle();
         fault(&env, &format!("fail_at = \"{point}\"\n"));
-        let seen = env.run("start --driver fake --memory 3g");
+        let seen = env.run("start --fresh --driver fake --memory 3g");
         assert!(
             !seen.starts_with("status: 0") && seen.contains("X Exiting due to "),
             "{point}: {seen}"
@@ -134,7 +134,7 @@ fn a_failure_at_each_point_leaves_no_process_and_can_be_repeated() {
 fn a_driver_that_is_not_well_is_55_with_its_hint() {
     let env = TestEnvironment::with_bundle();
     fault(&env, "fail_at = \"check\"\n");
-    insta::assert_snapshot!(env.run("start --driver fake --memory 3g"), @r#"
+    insta::assert_snapshot!(env.run("start --fresh --driver fake --memory 3g"), @r#"
     status: 55
     --- stdout
     making cluster "sampan": fake, 2 CPUs, 3072 MiB memory, 20000 MiB disk, Kubernetes v1.36.3
@@ -143,7 +143,7 @@ fn a_driver_that_is_not_well_is_55_with_its_hint() {
     X Exiting due to DRV_NOT_HEALTHY: the fake driver was told to be unhealthy
     hint: change fake.toml
     "#);
-    insta::assert_snapshot!(env.run("start --driver fake --memory 3g --dry-run"), @r#"
+    insta::assert_snapshot!(env.run("start --fresh --driver fake --memory 3g --dry-run"), @r#"
     status: 55
     --- stdout
     making cluster "sampan": fake, 2 CPUs, 3072 MiB memory, 20000 MiB disk, Kubernetes v1.36.3
@@ -157,7 +157,7 @@ fn a_driver_that_is_not_well_is_55_with_its_hint() {
 fn a_killed_machine_is_seen_and_comes_back() {
     let _alone = alone();
     let env = TestEnvironment::with_bundle();
-    env.ok("start --driver fake --memory 3g");
+    env.ok("start --fresh --driver fake --memory 3g");
     let pid = fs::read_to_string(env.layout().profile("sampan").machine().join("pid")).unwrap();
     let pid = pid.split_whitespace().next().unwrap().to_owned();
     assert!(
@@ -207,7 +207,7 @@ fn a_guest_that_never_answers_is_ended_and_its_last_words_are_shown() {
     let _alone = alone();
     let env = TestEnvironment::with_bundle();
     fault(&env, "hang_at = \"sshd\"\n");
-    let seen = env.run("start --driver fake --memory 3g --wait-timeout 1s");
+    let seen = env.run("start --fresh --driver fake --memory 3g --wait-timeout 1s");
     assert!(
         seen.starts_with("status: 82\n")
             && seen.contains(

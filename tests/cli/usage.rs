@@ -92,14 +92,12 @@ fn what_only_minikube_has_ends_with_16() {
         "addons list",
         "image ls",
         "tunnel",
-        "pause",
-        "unpause",
         "dashboard --url",
         "mount a:b",
         "node list",
         "podman-env",
-        "cache list",
-        "snapshot save",
+        "cache add busybox",
+        "cache reload",
     ] {
         assert_eq!(env.status(verb), 16, "{verb}");
     }
@@ -117,6 +115,14 @@ fn a_cluster_that_is_not_there_is_85() {
     "#);
     for verb in [
         "stop",
+        "pause",
+        "unpause",
+        "snapshot save",
+        "snapshot list",
+        "snapshot show x",
+        "snapshot restore",
+        "snapshot delete x",
+        "fork sampan other",
         "ip",
         "ssh-key",
         "logs",

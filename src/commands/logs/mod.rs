@@ -10,9 +10,9 @@ use sampan_driver::{Command, Runner};
 
 use crate::cli::LogsArgs;
 use crate::cluster::{self, Context};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 
-use super::{App, ssh, start};
+use super::{App, ssh};
 
 const PODS: &str = include_str!("pods.sh");
 
@@ -54,11 +54,7 @@ pub(super) fn run(app: &App, args: &LogsArgs) -> Result<u8> {
         problems: args.problems,
     };
     console(&ctx, &name, args.length, &output)?;
-    let access = match cluster::access(&ctx, &name) {
-        Ok(access) => access,
-        Err(error) if error.kind() == Kind::NotRunning => return Err(start::not_running(&name)),
-        Err(error) => return Err(error),
-    };
+    let access = cluster::access(&ctx, &name)?;
     let guest = access.runner()?;
     for (title, command) in sections(args.length) {
         output.section(title, &said(&*guest, &command))?;
