@@ -277,6 +277,7 @@ mod tests {
             bundle: "b".into(),
             base: "s".into(),
             settled: true,
+            disk_only: false,
             spec: crate::settings::ClusterSpec {
                 name: "sampan".into(),
                 driver: "fake".into(),
