@@ -19,11 +19,18 @@ fn no_arguments_print_the_help_in_groups() {
       delete          Delete a cluster with all its data
       kubectl         Run the kubectl that fits the cluster
 
+    Moments of a cluster:
+      pause           Hold a cluster still: it uses no CPU and answers nobody
+      unpause         Let a cluster that is held go on
+      snapshot        Keep moments of a cluster and go back to them
+      fork            Make a second cluster that goes on from this moment of a first one
+
     Configuration:
       profile         Choose the cluster that commands mean, or list them
       config          Read and change the settings file
       update-context  Point kubectl to the cluster, and make it the current context
       bundle          Make, list, show and remove bundles: all the bits that a node is made of
+      cache           Show, check and clear what clusters are made of and what can be made again
 
     The node:
       ssh             Open a shell on the node, or run a command there

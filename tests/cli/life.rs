@@ -23,6 +23,10 @@ fn start_again_status_stop_start_delete() {
     making cluster "sampan": fake, 2 CPUs, 3072 MiB memory, 20000 MiB disk, Kubernetes v1.36.3
     ✓ checking the driver (TIME)
     ✓ setting up the profile (TIME)
+    making the ready snapshot for 2 CPUs and 3072 MiB memory: this is done once, later clusters of this kind start in seconds
+    ✓ checking the driver (TIME)
+    ✓ setting up the profile (TIME)
+    ✓ making keys and certificates (TIME)
     using fake 0.1.0
     ✓ starting the machine (TIME)
     ✓ waiting for the machine (TIME)
@@ -33,6 +37,13 @@ fn start_again_status_stop_start_delete() {
     ✓ setting up network and DNS (TIME)
     ✓ setting up storage (TIME)
     ✓ registering the node (TIME)
+    ✓ waiting until the cluster is healthy (TIME)
+    saving the machine as the ready snapshot
+    ✓ making keys and certificates (TIME)
+    using fake 0.1.0
+    ✓ starting the machine (TIME)
+    ✓ waiting for the machine (TIME)
+    ✓ setting the clock (TIME)
     ✓ waiting until the cluster is healthy (TIME)
     cluster "sampan" is ready after TIME
     kubectl uses "sampan" now: kubectl get nodes
@@ -60,13 +71,13 @@ fn start_again_status_stop_start_delete() {
     insta::assert_snapshot!(env.run("status -o json"), @r#"
     status: 0
     --- stdout
-    {"Name":"sampan","Host":"Running","Kubelet":"Running","APIServer":"Running","Kubeconfig":"Configured","Worker":false}--- stderr
+    {"Name":"sampan","Host":"Running","Kubelet":"Running","APIServer":"Running","Kubeconfig":"Configured","Worker":false,"Memory":BYTES}--- stderr
     "#);
     insta::assert_snapshot!(env.run("stop"), @r#"
     status: 0
     --- stdout
     ✓ stopping the cluster (TIME)
-    cluster "sampan" is stopped; its data are kept
+    cluster "sampan" is saved; `sampan start -p sampan` goes on from here
     --- stderr
     "#);
     insta::assert_snapshot!(env.run("status"), @r"
@@ -239,12 +250,12 @@ fn two_clusters_live_side_by_side() {
     insta::assert_snapshot!(env.run("profile list"), @r"
     status: 0
     --- stdout
-    ┌─────────┬────────┬────────────┬────────────┬─────────┬─────────┬───────┬────────────────┬────────────────────┐
-    │ Profile ┆ Driver ┆ Runtime    ┆ IP         ┆ Version ┆ Status  ┆ Nodes ┆ Active Profile ┆ Active Kubecontext │
-    ╞═════════╪════════╪════════════╪════════════╪═════════╪═════════╪═══════╪════════════════╪════════════════════╡
-    │ a       ┆ fake   ┆ containerd ┆ ADDRESS ┆ v1.36.3 ┆ Stopped ┆ 1     ┆                ┆                    │
-    │ b       ┆ fake   ┆ containerd ┆ ADDRESS ┆ v1.36.3 ┆ OK      ┆ 1     ┆ *              ┆ *                  │
-    └─────────┴────────┴────────────┴────────────┴─────────┴─────────┴───────┴────────────────┴────────────────────┘
+    ┌─────────┬────────┬────────────┬────────────┬─────────┬─────────┬────────┬───────┬────────────────┬────────────────────┐
+    │ Profile ┆ Driver ┆ Runtime    ┆ IP         ┆ Version ┆ Status  ┆ Memory ┆ Nodes ┆ Active Profile ┆ Active Kubecontext │
+    ╞═════════╪════════╪════════════╪════════════╪═════════╪═════════╪════════╪═══════╪════════════════╪════════════════════╡
+    │ a       ┆ fake   ┆ containerd ┆ ADDRESS ┆ v1.36.3 ┆ Stopped ┆        ┆ 1     ┆                ┆                    │
+    │ b       ┆ fake   ┆ containerd ┆ ADDRESS ┆ v1.36.3 ┆ OK      ┆ N MiB  ┆ 1     ┆ *              ┆ *                  │
+    └─────────┴────────┴────────────┴────────────┴─────────┴─────────┴────────┴───────┴────────────────┴────────────────────┘
     --- stderr
     ");
     let list: Value = serde_json::from_str(&env.ok("profile list -o json")).unwrap();
@@ -321,6 +332,9 @@ fn json_is_an_event_for_every_step() {
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
     };
+    // Making the ready snapshot has steps of its own.
+    env.ok("start --driver fake --memory 3g -p other");
+    env.ok("delete -p other");
     let first = events("start --driver fake --memory 3g -o json");
     let steps = |events: &[Value]| -> Vec<String> {
         let is_step = |event: &&Value| event["type"] == "io.k8s.sigs.minikube.step";

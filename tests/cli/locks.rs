@@ -43,7 +43,7 @@ impl Running {
 /// A start that hangs in its midst, holding the profile's lock.
 fn hanging_start(env: &TestEnvironment) -> Running {
     fault(env, "hang_at = \"kubeadm\"\n");
-    let start = Running::begin(env, "start", "start --driver fake --memory 3g");
+    let start = Running::begin(env, "start", "start --fresh --driver fake --memory 3g");
     let events = env.layout().profile("sampan").events();
     until("the control plane's step", || {
         fs::read_to_string(&events).is_ok_and(|text| text.contains("Booting control plane"))
@@ -55,8 +55,9 @@ fn hanging_start(env: &TestEnvironment) -> Running {
 fn waiting(env: &TestEnvironment, holder: &Running, line: &str) -> Running {
     let second = Running::begin(env, "second", line);
     let pid = holder.child.id();
-    let wait =
-        format!("waiting for profile sampan: process {pid} (`sampan start --driver fake --memory 3g`, for ");
+    let wait = format!(
+        "waiting for profile sampan: process {pid} (`sampan start --fresh --driver fake --memory 3g`, for "
+    );
     until("word of the wait", || second.said().contains(&wait));
     second
 }

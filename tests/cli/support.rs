@@ -162,10 +162,10 @@ impl TestEnvironment {
         self.filtered(&text)
     }
 
-    /// Text without our paths, times and addresses.
+    /// Text without our paths, times, addresses and what a machine holds of memory.
     pub(crate) fn filtered(&self, text: &str) -> String {
         let text = text.replace(&*self.dir.path().to_string_lossy(), "[DIR]");
-        without_addresses(&without_times(&text))
+        without_memory(&without_addresses(&without_times(&text)))
     }
 }
 
@@ -216,6 +216,25 @@ fn without_addresses(text: &str) -> String {
         all.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.'));
     }
     all
+}
+
+/// `"Memory":10390528` as `"Memory":BYTES`, and a cell of "10 MiB" as one of "N MiB".
+fn without_memory(text: &str) -> String {
+    let bytes = |text: &str| {
+        let mut parts = text.split("\"Memory\":");
+        let mut all = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            all.push_str("\"Memory\":BYTES");
+            all.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit()));
+        }
+        all
+    };
+    let cell = |cell: &str| match cell.trim().strip_suffix(" MiB") {
+        Some(number) if number.parse::<u64>().is_ok() => " N MiB  ".to_owned(),
+        _ => cell.to_owned(),
+    };
+    let cells = |text: &str| text.split('┆').map(cell).collect::<Vec<_>>().join("┆");
+    cells(&bytes(text))
 }
 
 /// A bundle as small as the test driver needs it, with a kubectl that says how it was called.
