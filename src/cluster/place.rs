@@ -39,7 +39,12 @@ pub(super) fn choose(
             IpAddr::V6(_) => None,
         })
         .collect();
-    let chosen = network::choose(&used, &[API_PORT, SSH_PORT], driver.features().loopback_range)?;
+    let chosen = network::choose(
+        network::first_of(&ctx.layout.data),
+        &used,
+        &[API_PORT, SSH_PORT],
+        driver.features().loopback_range,
+    )?;
     let profile = make(Place {
         address: chosen.address.into(),
         api_port: chosen.port(API_PORT)?,

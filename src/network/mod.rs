@@ -5,6 +5,8 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use crate::error::{Error, Kind, Result};
 
@@ -33,18 +35,23 @@ impl Chosen {
     }
 }
 
-/// Chooses an address, and a port on it for each wanted one: in the loopback range where there is one, the first address that
-/// `used` does not hold and on which all the ports can be listened on right now; another home's profiles use the same range.
-/// The caller holds the addresses lock until the choice is recorded.
+/// Chooses an address, and a port on it for each wanted one: in the loopback range where there is one, the first address from
+/// `first` on that `used` does not hold and on which all the ports can be listened on right now. The caller holds the addresses
+/// lock until the choice is recorded.
 ///
 /// # Errors
 /// [`Kind::PortTaken`] when no address is left or no port is free.
-pub fn choose(used: &[Ipv4Addr], ports: &[u16], loopback_range: bool) -> Result<Chosen> {
+pub fn choose(first: u8, used: &[Ipv4Addr], ports: &[u16], loopback_range: bool) -> Result<Chosen> {
     if !loopback_range {
         return free_ports(ports);
     }
     let mut refusal = None;
-    for address in range().filter(|address| !used.contains(address)) {
+    let (before, from): (Vec<_>, Vec<_>) = range().partition(|address| address.octets()[3] < first);
+    for address in from
+        .into_iter()
+        .chain(before)
+        .filter(|address| !used.contains(address))
+    {
         match ports.iter().find_map(|&port| refused(address, port)) {
             None => {
                 return Ok(Chosen {
@@ -65,6 +72,21 @@ pub fn choose(used: &[Ipv4Addr], ports: &[u16], loopback_range: bool) -> Result<
         format!("no loopback address from 127.77.0.2 to 127.77.0.254 is free{why}"),
     )
     .hint("delete a profile that is not needed, or see with `ss -ltnp` what listens on these addresses"))
+}
+
+/// Where the addresses of a home begin. Profiles of other homes and other users are in the same range, and one that is stopped holds
+/// nothing that others would notice: so each home begins elsewhere.
+pub fn first_of(home: &Path) -> u8 {
+    let hash = home
+        .as_os_str()
+        .as_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    let count = u64::from(RANGE.end() - RANGE.start()) + 1;
+    // Less than the range's end, so it fits.
+    RANGE.start() + u8::try_from((hash >> 32) % count).unwrap_or_default()
 }
 
 /// Which of these ports of an address cannot be listened on right now.
@@ -130,7 +152,7 @@ mod tests {
     #[test]
     fn the_first_address_nobody_has_is_chosen() {
         let used: Vec<_> = (2..200).map(address).collect();
-        let chosen = choose(&used, &[47_101, 47_102], true).unwrap();
+        let chosen = choose(2, &used, &[47_101, 47_102], true).unwrap();
         assert_eq!(chosen.address, address(200));
         assert_eq!(
             (chosen.port(47_101).unwrap(), chosen.port(47_102).unwrap()),
@@ -148,21 +170,31 @@ mod tests {
             [listener.local_addr().unwrap()]
         );
         assert_eq!(
-            choose(&used, &[47_111, 47_112], true).unwrap().address,
+            choose(2, &used, &[47_111, 47_112], true).unwrap().address,
             address(211)
         );
         drop(listener);
         assert_eq!(
-            choose(&used, &[47_111, 47_112], true).unwrap().address,
+            choose(2, &used, &[47_111, 47_112], true).unwrap().address,
             address(210)
         );
+    }
+
+    #[test]
+    fn homes_begin_at_different_addresses_and_go_round() {
+        let home = |name: &str| first_of(Path::new(name));
+        assert_eq!(home("/home/a/x"), home("/home/a/x"));
+        assert_ne!(home("/home/a/x"), home("/home/b/x"));
+        assert!((0..2000).all(|n| RANGE.contains(&home(&format!("/home/{n}")))));
+        let used: Vec<_> = (250..=254).map(address).collect();
+        assert_eq!(choose(250, &used, &[47_141], true).unwrap().address, address(2));
     }
 
     #[test]
     fn a_full_range_is_told_with_a_way_out() {
         let used: Vec<_> = (2..254).map(address).collect();
         let listener = TcpListener::bind((address(254), 47_121)).unwrap();
-        let error = choose(&used, &[47_121], true).unwrap_err();
+        let error = choose(2, &used, &[47_121], true).unwrap_err();
         assert_eq!(error.kind(), Kind::PortTaken);
         assert!(
             error
@@ -177,7 +209,7 @@ mod tests {
     fn without_the_range_taken_ports_are_replaced() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let chosen = choose(&[], &[port, 47_131], false).unwrap();
+        let chosen = choose(2, &[], &[port, 47_131], false).unwrap();
         assert_eq!(chosen.address, Ipv4Addr::LOCALHOST);
         assert_ne!(chosen.port(port).unwrap(), port);
         assert_ne!(chosen.port(port).unwrap(), chosen.port(47_131).unwrap());

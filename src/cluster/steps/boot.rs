@@ -80,8 +80,14 @@ fn announce(run: &Run<'_>) -> Result<()> {
     if !health.accelerator.is_empty() {
         line.push_str(&format!(" with {}", health.accelerator));
     }
-    if !health.reason.is_empty() {
-        line.push_str(&format!(": {}", health.reason));
+    tracing::info!(reason = health.reason, "accelerator");
+    if let Some(reason) = health
+        .reason
+        .split(" (")
+        .next()
+        .filter(|reason| !reason.is_empty())
+    {
+        line.push_str(&format!(": {reason}"));
     }
     run.ctx.reporter.info(&line);
     Ok(())
