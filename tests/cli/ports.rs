@@ -38,6 +38,7 @@ fn a_clusters_port_that_is_taken_is_71_and_the_cluster_stays() {
     --- stdout
     ✓ checking the driver (TIME)
     ✓ setting up the profile (TIME)
+    ✓ making keys and certificates (TIME)
     using fake 0.1.0
     ✗ starting the machine (TIME)
     --- stderr

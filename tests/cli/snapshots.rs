@@ -51,7 +51,20 @@ fn a_snapshot_is_saved_shown_restored_and_deleted() {
     );
     assert!(env.ok("snapshot list").contains("│ good "));
 
-    insta::assert_snapshot!(env.run("snapshot restore good"), @"");
+    insta::assert_snapshot!(env.run("snapshot restore good"), @r#"
+    status: 0
+    --- stdout
+    ✓ checking the driver (TIME)
+    ✓ setting up the profile (TIME)
+    ✓ making keys and certificates (TIME)
+    using fake 0.1.0
+    ✓ starting the machine (TIME)
+    ✓ waiting for the machine (TIME)
+    ✓ setting the clock (TIME)
+    ✓ waiting until the cluster is healthy (TIME)
+    cluster "sampan" is back at snapshot "good"
+    --- stderr
+    "#);
     assert_eq!(env.status("status"), 0);
     assert_eq!(marks(&env, "sampan"), ["before", "before"]);
     // A snapshot can be gone back to more than once, and while the cluster is stopped.
@@ -62,7 +75,13 @@ fn a_snapshot_is_saved_shown_restored_and_deleted() {
     env.ok("start");
     assert_eq!(marks(&env, "sampan"), ["before", "before"]);
 
-    insta::assert_snapshot!(env.run("snapshot delete good"), @"");
+    insta::assert_snapshot!(env.run("snapshot delete good"), @r#"
+    status: 0
+    --- stdout
+    ✓ deleting the snapshot (TIME)
+    snapshot "good" of cluster "sampan" is deleted
+    --- stderr
+    "#);
     assert_eq!(names(&env), Vec::<String>::new());
     assert_eq!(marks(&env, "sampan"), ["before", "before"]);
     env.ok("stop --shutdown");
