@@ -4,6 +4,7 @@
 //! any start does. When its cluster is healthy, the driver freezes the machine, and what it leaves becomes the layer.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -115,21 +116,30 @@ fn make(
     let inner = context(ctx, &root);
     let dir = inner.layout.profile(NODE).dir;
     let state = dir.join(LAYER_STATE);
-    if !matches!(snapshots.saved(&state), Ok(Some(_))) {
+    if !has_memory(snapshots, &state) {
         atomic::remove(&state)?;
         let template = bring_up(&inner, profile)?;
         freeze(&inner, driver, snapshots, &template, &state)?;
     }
     let template = profile::load(&inner.layout, NODE)?;
+    let made = LayerLayout(dir.clone());
     // Machines stand on a layer's files by their names: another layer must never get the names of one that is gone.
     let name = format!("{key}-{}", layer::new_id(key));
+    Manifest::new(LayerKind::Ready, &name, &template, true).seal(&made, &ctx.cancel, &*ctx.reporter)?;
     let done = atomic::Dir::begin(&ctx.layout.ready_layer(&name).0)?;
+    fs::set_permissions(done.path(), fs::Permissions::from_mode(0o700)).map_err(Error::io(done.path()))?;
     copy_identity(&dir, done.path())?;
     let layer = LayerLayout(done.path().to_owned());
-    fs::rename(&state, layer.state()).map_err(Error::io(&layer.state()))?;
-    Manifest::new(LayerKind::Ready, &name, &template, true).seal(&layer, &ctx.cancel, &*ctx.reporter)?;
+    for (from, to) in [(state, layer.state()), (made.manifest(), layer.manifest())] {
+        fs::rename(from, &to).map_err(Error::io(&to))?;
+    }
     done.commit()?;
     atomic::remove(&root)
+}
+
+/// Whether a machine was saved here with its memory: a disk alone is what is left of one that ended before it was saved.
+fn has_memory(snapshots: &dyn Snapshot, state: &Path) -> bool {
+    matches!(snapshots.saved(state), Ok(Some(files)) if files.len() > 1)
 }
 
 /// The library as the machine under construction sees it: nothing of the user's is touched.
@@ -175,7 +185,14 @@ fn freeze(
     inner.reporter.info("saving the machine as the ready snapshot");
     sync(inner, driver, template)?;
     snapshots.freeze(&spec, state)?;
-    Ok(())
+    if has_memory(snapshots, state) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Driver,
+        "the machine of the ready snapshot ended while it was saved",
+    )
+    .hint("run the same command again"))
 }
 
 /// Lets a guest write out its caches, so that its disk is fit to boot from.
