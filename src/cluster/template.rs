@@ -6,7 +6,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use sampan_driver::{Command, Driver, MachineState, Snapshot};
 
@@ -16,6 +17,7 @@ use super::start::{StartRequest, start};
 use super::{Context, Profile, drivers, machine};
 use crate::error::{Error, Kind, Result};
 use crate::layout::{LAYER_STATE, LayerLayout, Layout, TEMPLATE_PREFIX};
+use crate::progress::{Bar, Reporter, StepEnd, StepInfo, Unit};
 use crate::provision::readiness::Component;
 use crate::settings::ClusterSpec;
 use crate::store::lock::Lock;
@@ -150,7 +152,53 @@ fn context(ctx: &Context, root: &Path) -> Context {
             ..ctx.layout.clone()
         },
         kubeconfig: vec![root.join("kubeconfig")],
+        reporter: Arc::new(Inside {
+            outer: Arc::clone(&ctx.reporter),
+            began: Mutex::new(Instant::now()),
+        }),
         ..ctx.clone()
+    }
+}
+
+/// Reports the steps of the machine under construction as what the one step is doing that it is made in.
+struct Inside {
+    outer: Arc<dyn Reporter>,
+    began: Mutex<Instant>,
+}
+
+impl Reporter for Inside {
+    fn step_begin(&self, step: StepInfo) {
+        if let Ok(mut began) = self.began.lock() {
+            *began = Instant::now();
+        }
+        self.outer.detail(step.title);
+    }
+
+    fn step_end(&self, step: StepInfo, end: StepEnd) {
+        let seconds = self
+            .began
+            .lock()
+            .map_or(0.0, |began| began.elapsed().as_secs_f64());
+        // Those that take no time are of no interest here.
+        if end == StepEnd::Done && seconds >= 1.0 {
+            self.outer.info(&format!("  {} took {seconds:.0}s", step.title));
+        }
+    }
+
+    fn detail(&self, message: &str) {
+        self.outer.detail(message);
+    }
+
+    fn info(&self, message: &str) {
+        self.outer.info(&format!("  {message}"));
+    }
+
+    fn warn(&self, message: &str) {
+        self.outer.warn(message);
+    }
+
+    fn bar(&self, title: &str, total: Option<u64>, unit: Unit) -> Box<dyn Bar> {
+        self.outer.bar(title, total, unit)
     }
 }
 
@@ -182,7 +230,7 @@ fn freeze(
     state: &Path,
 ) -> Result<()> {
     let spec = machine::spec(inner, template)?;
-    inner.reporter.info("saving the machine as the ready snapshot");
+    inner.reporter.detail("saving the machine");
     sync(inner, driver, template)?;
     snapshots.freeze(&spec, state)?;
     if has_memory(snapshots, state) {
