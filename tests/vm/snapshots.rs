@@ -248,6 +248,8 @@ pub(crate) fn a_fork_goes_its_own_way(world: &World) {
     assert!(log.contains("crng reseeded due to virtual machine fork"), "{log}");
     node_did_not_flap(world, "twin");
     world.ok(&["delete", "-p", "twin"]);
+    // The fork was the current context, as what was started last is.
+    world.kubectl(&["config", "use-context", PROFILE]);
     everything_is_there(world);
 }
 
