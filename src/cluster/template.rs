@@ -179,9 +179,8 @@ impl Reporter for Inside {
             .began
             .lock()
             .map_or(0.0, |began| began.elapsed().as_secs_f64());
-        // Those that take no time are of no interest here.
-        if end == StepEnd::Done && seconds >= 1.0 {
-            self.outer.info(&format!("  {} took {seconds:.0}s", step.title));
+        if end == StepEnd::Done {
+            self.outer.info(&format!("  {} ({seconds:.1}s)", step.title));
         }
     }
 
