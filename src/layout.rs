@@ -10,6 +10,8 @@
 //!                   /events.json        what is going on right now, for `status`
 //!                   /ssh/               id_ed25519, id_ed25519.pub, host_ed25519, host_ed25519.pub
 //!                   /pki/               ca.crt, ca.key, admin.crt, admin.key
+//!                          docker-ca.crt, docker-ca.key, docker-server.crt, docker-server.key
+//!                   /docker/            ca.pem, cert.pem, key.pem: what the user's docker shows and trusts
 //!                   /seed.img           FAT image the guest reads its identity from
 //!                   /machine/           the driver's own: disk, sockets, pidfile, serial log
 //!                   /kept/              hard links to what the machine stands on, against removal by hand
@@ -20,7 +22,7 @@
 //!                                       stand on the files below by their names, so other files must never get these
 //!                    /damaged.toml      its name in a layer that failed its check
 //!                    /state/            the driver's own: memory, devices and disk of the machine
-//!                    /ssh/ /pki/ seed.img  the identity its machine has; forks begin with it
+//!                    /ssh/ /pki/ /docker/ seed.img  the identity its machine has; forks begin with it
 //! CACHE/layers/.making-KEY/             the same under construction: laid out as DATA
 //! CACHE/bundles/KEY/                    one bundle (bundle.toml, disk.raw, parts.img, …)
 //! CACHE/build/                          component builds by hash, the unpacked images tree, logs
@@ -164,7 +166,7 @@ impl LayerLayout {
 pub const LAYER_STATE: &str = "state";
 
 /// What of a profile's directory is its identity to the guest; a layer has the same names.
-pub const IDENTITY: [&str; 3] = ["ssh", "pki", "seed.img"];
+pub const IDENTITY: [&str; 4] = ["ssh", "pki", "docker", "seed.img"];
 
 /// Names inside a profile's directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -204,6 +206,11 @@ impl ProfileLayout {
     /// The directory of the cluster's certificates: ca.crt, ca.key, admin.crt, admin.key.
     pub fn pki(&self) -> PathBuf {
         self.dir.join("pki")
+    }
+
+    /// The directory that DOCKER_CERT_PATH names: ca.pem, cert.pem, key.pem.
+    pub fn docker(&self) -> PathBuf {
+        self.dir.join("docker")
     }
 
     /// The guest's identity as a disk image.

@@ -66,10 +66,12 @@ impl Machine {
         let runner = self.driver.endpoint(&self.spec).unwrap().runner.unwrap();
         let ours = self.dir.path().join("pki");
         sampan::pki::ensure(&ours, "demo").unwrap();
+        sampan::pki::docker::ensure(&ours, &self.dir.path().join("docker"), "demo").unwrap();
         let file = |name: &str| ours.join(name);
         let pki = Pki {
             ca_cert: file("ca.crt"),
             ca_key: file("ca.key"),
+            docker: sampan::pki::docker::Served::new(&ours),
         };
         let address = self.spec.forwards[0].host;
         let api = Api::new(address, &pki.ca_cert, &file("admin.crt"), &file("admin.key")).unwrap();

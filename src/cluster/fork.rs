@@ -148,6 +148,7 @@ mod tests {
             address: [127, 77, 0, n].into(),
             api_port: 8443,
             ssh_port: 2222,
+            docker_port: 2376,
         };
         let text = "format = 1\nbundle = \"b\"\nbase = \"s\"\naddress = \"127.77.0.2\"\napi_port = 8443\nssh_port = 2222\n\
             [spec]\nname = \"a\"\ndriver = \"fake\"\ncpus = 2\nmemory_mib = 2000\ndisk_mib = 5000\n\

@@ -264,6 +264,7 @@ mod tests {
         fs::create_dir(files.0.join("ssh")).unwrap();
         fs::write(files.0.join("ssh/id_ed25519"), "key").unwrap();
         fs::create_dir(files.0.join("pki")).unwrap();
+        fs::create_dir(files.0.join("docker")).unwrap();
         fs::write(files.0.join("seed.img"), "seed").unwrap();
         let mut manifest = Manifest {
             format: FORMAT,

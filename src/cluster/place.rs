@@ -11,6 +11,7 @@ use super::{Context, Profile};
 use crate::error::{Error, Kind, Result};
 use crate::layout::BundleLayout;
 use crate::network;
+use crate::provision::DOCKER_PORT;
 use crate::store::lock::Lock;
 
 /// The port on the profile's address that leads to the guest's sshd; below 1024 only root may listen.
@@ -42,13 +43,14 @@ pub(super) fn choose(
     let chosen = network::choose(
         network::first_of(&ctx.layout.data),
         &used,
-        &[API_PORT, SSH_PORT],
+        &[API_PORT, SSH_PORT, DOCKER_PORT],
         driver.features().loopback_range,
     )?;
     let profile = make(Place {
         address: chosen.address.into(),
         api_port: chosen.port(API_PORT)?,
         ssh_port: chosen.port(SSH_PORT)?,
+        docker_port: chosen.port(DOCKER_PORT)?,
     });
     // Whoever removes bundles holds this lock, and looks at the profiles first.
     let _layers = lock(&ctx.layout.layers_lock(), "the choice of layers")?;

@@ -12,6 +12,7 @@ use super::Context;
 use crate::bundle::Bundle;
 use crate::error::{Error, Kind, Result};
 use crate::layout::Layout;
+use crate::provision;
 use crate::settings::ClusterSpec;
 use crate::store::atomic;
 use crate::store::lock::Lock;
@@ -41,6 +42,9 @@ pub struct Profile {
     pub api_port: u16,
     /// Port of `address` that leads to sshd.
     pub ssh_port: u16,
+    /// Port of `address` that leads to Docker; 0 in a profile of a sampan that knew no Docker.
+    #[serde(default)]
+    pub docker_port: u16,
     /// What the cluster is.
     pub spec: ClusterSpec,
 }
@@ -54,6 +58,8 @@ pub struct Place {
     pub api_port: u16,
     /// Its port that leads to sshd.
     pub ssh_port: u16,
+    /// Its port that leads to Docker; 0 for none.
+    pub docker_port: u16,
 }
 
 /// Only what says whether the rest can be read.
@@ -73,6 +79,7 @@ impl Profile {
             address: place.address,
             api_port: place.api_port,
             ssh_port: place.ssh_port,
+            docker_port: place.docker_port,
             spec,
         }
     }
@@ -101,12 +108,14 @@ impl Profile {
             address: self.address,
             api_port: self.api_port,
             ssh_port: self.ssh_port,
+            docker_port: self.docker_port,
         }
     }
 
     /// Puts the cluster elsewhere on the host; its machine must not run.
     pub(super) fn put(&mut self, place: Place) {
-        (self.address, self.api_port, self.ssh_port) = (place.address, place.api_port, place.ssh_port);
+        (self.address, self.api_port) = (place.address, place.api_port);
+        (self.ssh_port, self.docker_port) = (place.ssh_port, place.docker_port);
     }
 
     /// Where the host reaches the apiserver.
@@ -116,16 +125,20 @@ impl Profile {
 
     /// The forwards a machine has from its start on.
     pub fn forwards(&self) -> Vec<Forward> {
-        vec![
-            Forward {
-                host: self.api(),
-                guest_port: API_PORT,
-            },
-            Forward {
-                host: SocketAddr::new(self.address, self.ssh_port),
-                guest_port: 22,
-            },
-        ]
+        let ports = [
+            (self.api_port, API_PORT),
+            (self.ssh_port, 22),
+            (self.docker_port, provision::DOCKER_PORT),
+        ];
+        let forward = |(port, guest_port)| Forward {
+            host: SocketAddr::new(self.address, port),
+            guest_port,
+        };
+        ports
+            .into_iter()
+            .filter(|&(port, _)| port != 0)
+            .map(forward)
+            .collect()
     }
 
     /// Writes the profile whole.

@@ -42,6 +42,7 @@ const STEPS: &[&dyn Step] = &[
     &steps::Guest("Booting control plane", provision::CONTROL_PLANE),
     &steps::Guest("Configuring CNI", provision::NETWORK),
     &steps::Guest("Enabling Addons", provision::STORAGE),
+    &steps::Guest("Configuring Docker", provision::DOCKER),
     &steps::Guest("Configuring RBAC rules", provision::LABELS),
     &steps::Verify,
 ];

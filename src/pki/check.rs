@@ -28,7 +28,7 @@ pub(super) fn authority(ca: &Pair, now: OffsetDateTime) -> Check {
 }
 
 /// A certificate with its own key, signed by `ca` and good until `then` at least.
-pub(super) fn client(pair: &Pair, ca: &Pair, then: OffsetDateTime) -> Check {
+pub(super) fn signed(pair: &Pair, ca: &Pair, then: OffsetDateTime) -> Check {
     let (pem, ca_pem) = (pem(&pair.cert)?, pem(&ca.cert)?);
     let (cert, ca_cert) = (parse(&pem)?, parse(&ca_pem)?);
     ends_after(&cert, then)?;

@@ -5,6 +5,7 @@
 //! kubeconfig without asking the guest. ECDSA P-256 throughout: an emulated CPU needs a tenth of RSA's time to verify it.
 
 mod check;
+pub mod docker;
 
 use std::fs;
 use std::net::IpAddr;
@@ -67,28 +68,36 @@ pub fn ensure(dir: &Path, cluster: &str) -> Result<Pki> {
 
 fn ensure_at(dir: &Path, cluster: &str, now: OffsetDateTime) -> Result<Pki> {
     atomic::make_private_dir(dir)?;
-    let ca = ensure_ca(dir, cluster, now)?;
-    let files = Files::new(dir, "admin");
-    let kept = files
-        .read()?
-        .filter(|admin| check::client(admin, &ca, now + RENEWED_BEFORE).is_ok());
-    let admin = match kept {
-        Some(admin) => admin,
-        None => {
-            let admin = issue_at(&ca, &Subject::client(ADMIN_NAME, ADMIN_GROUP), now)?;
-            files.write(&admin)?;
-            admin
-        }
-    };
+    let admin = Files::new(dir, "admin");
+    let ca = ensure_ca(
+        &Files::new(dir, "ca"),
+        &admin,
+        &format!("sampan {cluster} CA"),
+        now,
+    )?;
+    let admin = ensure_signed(&admin, &ca, &Subject::client(ADMIN_NAME, ADMIN_GROUP), now)?;
     Ok(Pki { ca, admin })
 }
 
-fn ensure_ca(dir: &Path, cluster: &str, now: OffsetDateTime) -> Result<Pair> {
-    let files = Files::new(dir, "ca");
+/// A certificate that `ca` signed: read, or made anew when it is lost, damaged or near its end.
+fn ensure_signed(files: &Files, ca: &Pair, subject: &Subject, now: OffsetDateTime) -> Result<Pair> {
+    let kept = files
+        .read()?
+        .filter(|pair| check::signed(pair, ca, now + RENEWED_BEFORE).is_ok());
+    if let Some(pair) = kept {
+        return Ok(pair);
+    }
+    let pair = issue_at(ca, subject, now)?;
+    files.write(&pair)?;
+    Ok(pair)
+}
+
+/// An authority: read, or made when nothing was signed with it yet; `signed` is what it signs first.
+fn ensure_ca(files: &Files, signed: &Files, name: &str, now: OffsetDateTime) -> Result<Pair> {
     // The certificate is written last: a key alone is what an interrupted first start leaves, and nothing was signed with it yet.
-    let begun = !files.cert.exists() && !Files::new(dir, "admin").cert.exists();
+    let begun = !files.cert.exists() && !signed.cert.exists();
     if begun {
-        let ca = make_ca(cluster, now)?;
+        let ca = make_ca(name, now)?;
         files.write(&ca)?;
         return Ok(ca);
     }
@@ -193,8 +202,8 @@ fn issue_at(ca: &Pair, subject: &Subject, now: OffsetDateTime) -> Result<Pair> {
     })
 }
 
-fn make_ca(cluster: &str, now: OffsetDateTime) -> Result<Pair> {
-    let mut params = params(&format!("sampan {cluster} CA"), now, YEAR * 10);
+fn make_ca(name: &str, now: OffsetDateTime) -> Result<Pair> {
+    let mut params = params(name, now, YEAR * 10);
     // Signs servers and clients, and no further authorities; as kubeadm makes its own.
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign];

@@ -87,7 +87,7 @@ fn a_damaged_administrator_is_made_anew() {
         fs::write(dir.path().join(name), text).unwrap();
         let again = ensure(dir.path(), "dev").unwrap();
         assert_eq!(again.ca, first.ca);
-        check::client(&again.admin, &again.ca, OffsetDateTime::now_utc()).unwrap();
+        check::signed(&again.admin, &again.ca, OffsetDateTime::now_utc()).unwrap();
     }
     let other = tempfile::tempdir().unwrap();
     ensure(other.path(), "other").unwrap();

@@ -120,7 +120,7 @@ pub(super) fn update(node: &Node<'_>, entries: &[Entry]) -> Result<Vec<&'static 
     Ok(changed)
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub(super) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes)
         .iter()
         .map(|byte| format!("{byte:02x}"))

@@ -9,6 +9,7 @@ mod api;
 mod base;
 mod certs;
 mod control_plane;
+mod docker;
 mod extra;
 mod guest;
 mod images;
@@ -38,11 +39,15 @@ pub use last_words::last_words;
 pub use wake::{rename, wake};
 
 use crate::error::{Error, Kind, Result};
+use crate::pki::docker::Served;
 use crate::progress::{Cancel, Reporter};
 use crate::settings::ClusterSpec;
 
 /// The port the apiserver listens on in the guest.
 pub const API_PORT: u16 = 8443;
+
+/// The port Docker listens on in the guest.
+pub const DOCKER_PORT: u16 = docker::PORT;
 
 /// A node under construction, and everything the steps need to know of it.
 #[derive(Clone, Copy)]
@@ -104,13 +109,15 @@ impl Parts {
     }
 }
 
-/// The certificate authority on the host, PEM files.
+/// Authorities and certificates on the host, PEM files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pki {
     /// Certificate of the cluster's authority.
     pub ca_cert: PathBuf,
     /// Its key.
     pub ca_key: PathBuf,
+    /// Docker's own.
+    pub docker: Served,
 }
 
 /// One step of provisioning.
@@ -168,6 +175,13 @@ pub const STORAGE: Step = Step {
     is_done: storage::is_done,
     apply: storage::apply,
 };
+/// Docker, and its images for Kubernetes.
+pub const DOCKER: Step = Step {
+    id: docker::ID,
+    title: "starting Docker",
+    is_done: docker::is_done,
+    apply: docker::apply,
+};
 /// The node's labels; waits until it has registered.
 pub const LABELS: Step = Step {
     id: labels::ID,
@@ -177,7 +191,16 @@ pub const LABELS: Step = Step {
 };
 
 /// All steps, in their order.
-pub const STEPS: &[Step] = &[BASE, RUNTIME, IMAGES, CONTROL_PLANE, NETWORK, STORAGE, LABELS];
+pub const STEPS: &[Step] = &[
+    BASE,
+    RUNTIME,
+    IMAGES,
+    CONTROL_PLANE,
+    NETWORK,
+    STORAGE,
+    DOCKER,
+    LABELS,
+];
 
 /// Waits until the apiserver says that it works.
 ///

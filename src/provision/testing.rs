@@ -6,6 +6,7 @@ use sampan_driver::{Command, CommandError, Runner, Stream};
 use tempfile::TempDir;
 
 use super::{Api, ImageRef, Node, Parts, Pki};
+use crate::pki::docker::Served;
 use crate::progress::{Cancel, Silent};
 use crate::settings::{ClusterSpec, ExtraConfig};
 
@@ -42,9 +43,13 @@ impl Fixture {
         let pki = Pki {
             ca_cert: dir.path().join("ca.crt"),
             ca_key: dir.path().join("ca.key"),
+            docker: Served::new(dir.path()),
         };
         std::fs::write(&pki.ca_cert, cert.pem()).unwrap();
         std::fs::write(&pki.ca_key, key.serialize_pem()).unwrap();
+        for path in [&pki.docker.ca, &pki.docker.cert, &pki.docker.key] {
+            std::fs::write(path, "PEM\n").unwrap();
+        }
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
         Self {
             spec: ClusterSpec {

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sampan_driver::Command;
 
-use super::{Node, certs, labels, render};
+use super::{Node, certs, docker, labels, render};
 use crate::error::{Error, Kind, Result};
 use crate::store::hash;
 
@@ -22,11 +22,12 @@ pub fn wake(node: &Node<'_>, is_fork: bool) -> Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let wake = Command::new("sh")
         .args(["-s", "--", &format!("{:.3}", now.as_secs_f64()), &randomness, &id])
-        .stdin(format!("{}{}", render::file("wake/wake")?, certs::SHOW).into_bytes())
+        .stdin(format!("{}{}{}", render::file("wake/wake")?, certs::SHOW, docker::SHOW).into_bytes())
         .deadline(DEADLINE);
     node.cancel.check()?;
-    let certificates = node.runner.run(&wake)?.stdout;
-    certs::renew_if_near_end(node, certs::days_left(&certificates)?)
+    let shown = node.runner.run(&wake)?.stdout;
+    certs::renew_if_near_end(node, certs::days_left(&shown)?)?;
+    docker::renew_if_other(node, &shown)
 }
 
 /// Tells the cluster what the profile of a fork is called; its node keeps its name.

@@ -36,6 +36,7 @@ fn start_again_status_stop_start_delete() {
       starting the control plane (TIME)
       setting up network and DNS (TIME)
       setting up storage (TIME)
+      starting Docker (TIME)
       registering the node (TIME)
       waiting until the cluster is healthy (TIME)
     ✓ taking the ready snapshot (TIME)

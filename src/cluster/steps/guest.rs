@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::Step;
 use crate::cluster::start::Run;
 use crate::error::Result;
+use crate::pki;
 use crate::provision::{self, Node};
 
 /// The guest's own address in a user-mode network.
@@ -50,6 +51,7 @@ pub(super) fn with_node<T>(run: &Run<'_>, call: impl FnOnce(&Node<'_>) -> Result
     let pki = provision::Pki {
         ca_cert: run.files.pki().join("ca.crt"),
         ca_key: run.files.pki().join("ca.key"),
+        docker: pki::docker::Served::new(&run.files.pki()),
     };
     call(&Node {
         runner: run.guest()?,

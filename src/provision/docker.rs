@@ -1,0 +1,239 @@
+//! Docker on the node's containerd, reached over TLS with client certificates only, and the mirror that gives Kubernetes what
+//! Docker builds. See docs/decisions/0015.
+
+use std::fs;
+use std::path::Path;
+
+use sampan_driver::Command;
+use serde_json::json;
+
+use super::guest::{self, Entry, Stamp};
+use super::{Node, render, runtime};
+use crate::error::{Error, Kind, Result};
+
+/// The step's name.
+pub(super) const ID: &str = "docker";
+
+/// The port Docker listens on in the guest.
+pub(super) const PORT: u16 = 2376;
+
+/// The newest of the programs that this takes.
+const PROGRAM: &str = "/opt/sampan/parts/bin/image-mirror";
+
+const DOCKER: &str = "docker.service";
+const MIRROR: &str = "image-mirror.service";
+
+const DOCKER_UNIT: &str = "/etc/systemd/system/docker.service";
+const MIRROR_UNIT: &str = "/etc/systemd/system/image-mirror.service";
+const CONFIG: &str = "/etc/docker/daemon.json";
+const OWN_IMAGES: &str = "/etc/sampan/own-images";
+const CA: &str = "/etc/docker/tls/ca.pem";
+const CERT: &str = "/etc/docker/tls/server-cert.pem";
+const KEY: &str = "/etc/docker/tls/server-key.pem";
+
+/// Prints which certificate Docker shows, if it has one.
+pub(super) const SHOW: &str = "if [ -e /etc/docker/tls/server-cert.pem ]; then echo \"docker $(sha256sum </etc/docker/tls/server-cert.pem)\"; fi
+";
+
+pub(super) fn is_done(node: &Node<'_>) -> Result<bool> {
+    Ok(Stamp::new(node, ID).is(&guest::digest(&entries(node)?))? && guest::active(node, &[DOCKER, MIRROR])?)
+}
+
+pub(super) fn apply(node: &Node<'_>) -> Result<()> {
+    if !node
+        .runner
+        .succeeds(&Command::new("test").args(["-x", PROGRAM]))?
+    {
+        node.reporter.warn(
+            "this cluster stands on a bundle of an older sampan and has no Docker; a new one has: `sampan delete`, then `sampan start`",
+        );
+        return Ok(());
+    }
+    let entries = entries(node)?;
+    let changed = guest::update(node, &entries)?;
+    let any = |paths: &[&str]| paths.iter().any(|path| changed.contains(path));
+    if any(&[DOCKER_UNIT, MIRROR_UNIT]) {
+        guest::systemctl(node, &["daemon-reload"], Kind::Runtime)?;
+    }
+    // Both units are of type notify: once systemctl is back, they do their work. Docker's containers go on while it is restarted.
+    for (unit, reasons) in [
+        (MIRROR, &[MIRROR_UNIT, OWN_IMAGES][..]),
+        (DOCKER, &[DOCKER_UNIT, CONFIG, CA, CERT, KEY]),
+    ] {
+        let verb = if any(reasons) { "restart" } else { "start" };
+        guest::systemctl(node, &[verb, unit], Kind::Runtime)?;
+    }
+    Stamp::new(node, ID).write(&guest::digest(&entries))
+}
+
+/// Gives Docker the host's certificate where [`SHOW`] showed another one: the host made a new one before the old one ends, or the
+/// guest is an older state of itself. A guest without Docker gets none here.
+pub(super) fn renew_if_other(node: &Node<'_>, shown: &[u8]) -> Result<()> {
+    let shown = String::from_utf8_lossy(shown);
+    let Some(there) = shown.lines().find_map(|line| line.strip_prefix("docker ")) else {
+        return Ok(());
+    };
+    let ours = read(&node.pki.docker.cert)?;
+    if there.starts_with(&guest::sha256(ours.as_bytes())) {
+        return Ok(());
+    }
+    node.reporter.info("giving Docker its new certificate");
+    apply(node)
+}
+
+fn entries(node: &Node<'_>) -> Result<Vec<Entry>> {
+    let served = &node.pki.docker;
+    let config = json!({ "port": PORT, "service_cidr": node.spec.service_cidr });
+    let own = node.parts.images.iter();
+    let own: String = own
+        .map(|image| format!("{}:{}\n", image.name, image.tag))
+        .collect();
+    Ok(vec![
+        Entry::Dir("/etc/docker", 0o755),
+        Entry::Dir("/etc/docker/tls", 0o700),
+        Entry::File(CA, 0o600, read(&served.ca)?),
+        Entry::File(CERT, 0o600, read(&served.cert)?),
+        Entry::File(KEY, 0o600, read(&served.key)?),
+        Entry::File(CONFIG, 0o644, render::render("docker/daemon.json", config)?),
+        Entry::File(OWN_IMAGES, 0o644, own),
+        Entry::File(DOCKER_UNIT, 0o644, render::file("docker/docker.service")?.into()),
+        Entry::File(
+            MIRROR_UNIT,
+            0o644,
+            render::file("docker/image-mirror.service")?.into(),
+        ),
+        Entry::File(
+            "/usr/local/bin/docker",
+            0o755,
+            render::file("docker/docker")?.into(),
+        ),
+        runtime::enabled(DOCKER),
+        runtime::enabled(MIRROR),
+    ])
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Error::new(
+            Kind::HostConfig,
+            format!("the certificates of Docker are missing: {}", path.display()),
+        )
+        .hint("they are made when the machine starts: run `sampan stop`, then `sampan start`"),
+        _ => Error::io(path)(error),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use sampan_driver::{CommandError, Failure, Output, Runner, Stream};
+
+    use super::super::testing::Fixture;
+    use super::*;
+
+    fn file(entries: &[Entry], wanted: &str) -> (u32, String) {
+        let found = entries.iter().find_map(|entry| match entry {
+            Entry::File(path, mode, text) if *path == wanted => Some((*mode, text.clone())),
+            _ => None,
+        });
+        found.unwrap()
+    }
+
+    #[test]
+    fn docker_listens_to_known_clients_only() {
+        let entries = entries(&Fixture::new().node()).unwrap();
+        let config: serde_json::Value = serde_json::from_str(&file(&entries, CONFIG).1).unwrap();
+        assert_eq!(config["tlsverify"], true);
+        let hosts = config["hosts"].as_array().unwrap();
+        let tcp: Vec<_> = hosts
+            .iter()
+            .filter(|host| !host.as_str().unwrap().starts_with("unix:"))
+            .collect();
+        assert_eq!(tcp, ["tcp://0.0.0.0:2376"]);
+        for (setting, path) in [("tlscacert", CA), ("tlscert", CERT), ("tlskey", KEY)] {
+            assert_eq!(config[setting], path);
+            assert_eq!(file(&entries, path).0, 0o600);
+        }
+        assert_eq!(config["insecure-registries"], json!(["10.96.0.0/12"]));
+    }
+
+    /// Remembers its commands and succeeds at them all, but for one.
+    #[derive(Default)]
+    struct Heard {
+        commands: std::sync::Mutex<Vec<String>>,
+        fails: &'static str,
+    }
+
+    impl Runner for Heard {
+        fn place(&self) -> String {
+            "test".into()
+        }
+
+        fn run_streamed(
+            &self,
+            command: &Command,
+            _: &mut dyn FnMut(Stream, &[u8]),
+        ) -> Result<(), CommandError> {
+            self.commands.lock().unwrap().push(command.to_string());
+            if command.program != self.fails {
+                return Ok(());
+            }
+            Err(CommandError {
+                command: command.to_string(),
+                place: self.place(),
+                failure: Failure::Status(1),
+                output: Output::default(),
+            })
+        }
+    }
+
+    #[test]
+    fn only_a_guest_with_another_certificate_gets_the_hosts() {
+        let fixture = Fixture::new();
+        let told = |shown: &str| {
+            let heard = Heard::default();
+            let node = Node {
+                runner: &heard,
+                ..fixture.node()
+            };
+            renew_if_other(&node, shown.as_bytes()).unwrap();
+            heard.commands.into_inner().unwrap()
+        };
+        let right = format!("docker {}  -\n", guest::sha256(b"PEM\n"));
+        assert_eq!(told(&right), Vec::<String>::new());
+        assert_eq!(told("a guest without Docker"), Vec::<String>::new());
+        let done = told("docker 00  -\n");
+        for wanted in ["tar --extract", "systemctl restart docker.service"] {
+            assert!(done.iter().any(|command| command.starts_with(wanted)), "{done:?}");
+        }
+    }
+
+    #[test]
+    fn a_node_without_the_programs_is_left_as_it_is() {
+        let fixture = Fixture::new();
+        let heard = Heard {
+            fails: "test",
+            ..Heard::default()
+        };
+        let node = Node {
+            runner: &heard,
+            ..fixture.node()
+        };
+        apply(&node).unwrap();
+        assert_eq!(heard.commands.into_inner().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn the_mirror_leaves_the_nodes_own_images_alone() {
+        let entries = entries(&Fixture::new().node()).unwrap();
+        let own = file(&entries, OWN_IMAGES).1;
+        assert!(
+            own.lines().any(|line| line == "registry.k8s.io/pause:3.10.2"),
+            "{own}"
+        );
+        assert!(
+            file(&entries, MIRROR_UNIT)
+                .1
+                .contains(&format!("--own {OWN_IMAGES}"))
+        );
+    }
+}
