@@ -184,11 +184,8 @@ const OTHERS: &[(&str, &[Flag])] = &[
 
 /// Verbs with other names they go by.
 const VERBS: &[(&str, &[&str])] = &[
-    ("docker-env", &[]),
-    ("podman-env", &[]),
     ("service", &[]),
     ("addons", &[]),
-    ("image", &["images"]),
     ("tunnel", &[]),
     ("dashboard", &[]),
     ("mount", &[]),

@@ -2,7 +2,9 @@
 
 pub mod bundle;
 pub mod cache;
+pub mod docker_env;
 mod foreign;
+pub mod image;
 pub mod snapshot;
 mod start;
 mod usage;
@@ -100,6 +102,14 @@ pub enum Verb {
     Profile(ProfileArgs),
     #[expect(missing_docs, reason = "as above")]
     Config(ConfigArgs),
+    #[expect(missing_docs, reason = "as above")]
+    DockerEnv(docker_env::DockerEnvArgs),
+    #[expect(missing_docs, reason = "as above")]
+    #[command(hide = true)]
+    PodmanEnv(docker_env::PodmanEnvArgs),
+    #[expect(missing_docs, reason = "as above")]
+    #[command(alias = "images")]
+    Image(image::ImageArgs),
     /// Point kubectl to the cluster, and make it the current context
     UpdateContext,
     #[expect(missing_docs, reason = "as above")]
@@ -139,6 +149,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         "Configuration",
         &["profile", "config", "update-context", "bundle", "cache"],
     ),
+    ("Images", &["docker-env", "image"]),
     ("The node", &["ssh", "cp", "ssh-key", "ip"]),
     ("Troubleshooting", &["logs", "version"]),
     ("Other", &["completion", "help"]),

@@ -41,7 +41,7 @@ pub use kubeconfig::update_context;
 pub use pause::{pause, unpause};
 pub use profile::{Place, Profile, current, exists, list, load, set_current};
 pub use start::{StartRequest, Started, start};
-pub use status::{ComponentState, HostState, KubeconfigState, Status, status};
+pub use status::{ComponentState, HostState, KubeconfigState, Status, api, status};
 pub use stop::{StopMode, Stopped, stop};
 
 use crate::layout::Layout;

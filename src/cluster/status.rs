@@ -113,7 +113,10 @@ pub fn status(ctx: &Context, name: &str) -> Result<Status> {
 }
 
 /// The API of a profile's cluster.
-pub(super) fn api(ctx: &Context, profile: &Profile) -> Result<Api> {
+///
+/// # Errors
+/// When its certificates cannot be read.
+pub fn api(ctx: &Context, profile: &Profile) -> Result<Api> {
     let pki = ctx.layout.profile(&profile.spec.name).pki();
     Api::new(
         profile.api(),

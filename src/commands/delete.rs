@@ -5,7 +5,7 @@ use crate::cluster::{self, Context};
 use crate::error::{Error, Kind, Result};
 use crate::progress::{Reporter, StepEnd, StepInfo};
 
-use super::App;
+use super::{App, docker_env};
 
 pub(super) fn run(app: &App, args: &DeleteArgs) -> Result<u8> {
     let ctx = app.work()?;
@@ -43,6 +43,7 @@ fn delete(app: &App, ctx: &Context, step: StepInfo, name: &str) -> Result<()> {
     if !cluster::exists(&ctx.layout, name) {
         // There may be kubeconfig entries of it nevertheless.
         let found = cluster::delete(ctx, name)?;
+        docker_env::forget_context(app, name)?;
         let rest = if found {
             "; its kubeconfig entries are gone now"
         } else {
@@ -52,7 +53,7 @@ fn delete(app: &App, ctx: &Context, step: StepInfo, name: &str) -> Result<()> {
         return Ok(());
     }
     app.ui.step_begin(step);
-    let deleted = cluster::delete(ctx, name);
+    let deleted = cluster::delete(ctx, name).and_then(|_| docker_env::forget_context(app, name));
     let end = if deleted.is_ok() {
         StepEnd::Done
     } else {

@@ -63,6 +63,28 @@ pub(super) fn kubeconfig() -> Result<Vec<PathBuf>> {
     Ok(vec![dirs.home_dir().join(".kube/config")])
 }
 
+/// The directory of the user's `docker` client.
+pub(super) fn docker_config() -> Result<PathBuf> {
+    if let Some(dir) = variable("DOCKER_CONFIG") {
+        return Ok(PathBuf::from(dir));
+    }
+    let dirs = directories::BaseDirs::new().ok_or_else(|| {
+        Error::new(
+            Kind::HostHome,
+            "cannot tell where Docker's contexts are: there is no home directory",
+        )
+        .hint("set HOME, or DOCKER_CONFIG to a directory of yours")
+    })?;
+    Ok(dirs.home_dir().join(".docker"))
+}
+
+/// The name of the program that started this one, where the system tells.
+pub(super) fn parent_program() -> Option<String> {
+    let parent = rustix::process::getppid()?;
+    let name = std::fs::read_to_string(format!("/proc/{}/comm", parent.as_raw_nonzero())).ok()?;
+    Some(name.trim().to_owned())
+}
+
 /// What drivers need to know. The test driver is there for those who ask for it.
 pub(super) fn drivers() -> Result<DriverOptions> {
     let program = std::env::current_exe().map_err(Error::io(Path::new("this program")))?;

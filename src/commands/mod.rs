@@ -8,8 +8,10 @@ mod completion;
 mod config;
 mod cp;
 mod delete;
+mod docker_env;
 mod fork;
 mod host;
+mod image;
 mod ip;
 mod kubectl;
 mod logs;
@@ -43,7 +45,7 @@ pub fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let terminal = Terminal::detect(&host::variable);
-    let (ui, status) = match cli::parse(words) {
+    let (ui, status) = match cli::parse(words.clone()) {
         Ok(cli) => {
             let ui = Ui::new(terminal, options(&cli));
             ui.start_logs();
@@ -62,6 +64,7 @@ pub fn main() -> ExitCode {
         }
         Err(Rejected::Wrong(error)) => {
             let ui = Ui::new(terminal, Options::default());
+            docker_env::fail_for(&ui, &words, error.kind().exit_code());
             (ui.clone(), status_of(&ui, Err(error)))
         }
     };
@@ -95,6 +98,9 @@ fn run(app: App, verb: Verb) -> Result<u8> {
         Verb::Kubectl(args) => kubectl::run(&app, &args),
         Verb::Profile(args) => profile::run(&app, &args),
         Verb::Config(args) => config::run(&app, &args),
+        Verb::DockerEnv(args) => docker_env::run(&app, &args),
+        Verb::PodmanEnv(_) => docker_env::podman(&app),
+        Verb::Image(args) => image::run(&app, &args),
         Verb::UpdateContext => update_context::run(&app),
         Verb::Bundle(args) => bundle::run(&app, &args),
         Verb::Cache(args) => cache::run(&app, &args),

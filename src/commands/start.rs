@@ -8,7 +8,7 @@ use crate::error::{Kind, Result};
 use crate::progress::Reporter;
 use crate::settings::{self, ClusterSpec};
 
-use super::{App, host};
+use super::{App, docker_env, host};
 
 pub(super) fn run(app: &App, args: &StartArgs) -> Result<u8> {
     let settings = app.settings(args.settings())?;
@@ -44,6 +44,9 @@ pub(super) fn run(app: &App, args: &StartArgs) -> Result<u8> {
     match cluster::start(&ctx, &request) {
         Ok(started) => {
             tell(app, &request, &started);
+            if let Err(error) = docker_env::renew_context(app, &name) {
+                app.ui.warn(&format!("the cluster's Docker context stays as it was: {error}"));
+            }
             Ok(0)
         }
         Err(error) => {

@@ -4,6 +4,7 @@
 
 mod config;
 mod disk;
+mod docker;
 mod faults;
 mod help;
 mod kubeconfig;

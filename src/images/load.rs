@@ -1,0 +1,141 @@
+//! Loading: only what the node lacks is sent.
+
+use std::collections::{BTreeSet, HashSet};
+
+use serde_json::Value;
+
+use super::archive::{Archive, Image, Place};
+use super::{Engine, Parts};
+use crate::error::{Error, Kind, Result};
+
+/// What the node says before anything is sent.
+#[derive(Debug, Clone, Default)]
+pub struct Node {
+    /// Digests of the pieces that its Docker has.
+    pub has: HashSet<String>,
+    /// Bytes that are free on its disk, if it told.
+    pub free: Option<u64>,
+}
+
+/// What became of an archive.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// Images that were there already, by name or digest.
+    pub there: Vec<String>,
+    /// Images that are there now.
+    pub new: Vec<String>,
+    /// Bytes of images that were sent.
+    pub sent: u64,
+    /// Bytes of images that needed not be sent.
+    pub spared: u64,
+}
+
+/// Loads the images of an archive. `ask` is called when something has to be sent.
+///
+/// # Errors
+/// [`Kind::HostPath`] when a piece is neither in the archive nor in the node, [`Kind::Storage`] when the node's disk is full; what
+/// Docker says.
+pub fn load(engine: &Engine, archive: &Archive, ask: &dyn Fn() -> Node) -> Result<Loaded> {
+    let mut loaded = Loaded::default();
+    let mut wanted = Vec::new();
+    for image in &archive.images {
+        if is_there(engine, image)? {
+            loaded.there.push(called(image));
+        } else {
+            wanted.push(image);
+        }
+    }
+    let total: u64 = archive.blobs.values().map(|blob| blob.size).sum();
+    if wanted.is_empty() {
+        loaded.spared = total;
+        return Ok(loaded);
+    }
+    let node = ask();
+    let (parts, sent) = parts(archive, &node)?;
+    if let Some(free) = node.free
+        && sent > free
+    {
+        return Err(Error::new(
+            Kind::Storage,
+            format!(
+                "the disk of the node is too full: {} has {} MB to send, {} MB are free",
+                archive.place,
+                sent >> 20,
+                free >> 20
+            ),
+        )
+        .hint("remove images with `sampan image rm` or `docker image prune`"));
+    }
+    loaded.sent = sent;
+    if let Err(error) = engine.load(parts, &mut |_| ()) {
+        if node.has.is_empty() || error.kind() == Kind::Storage {
+            return Err(said_by_node(archive, error));
+        }
+        // Something that was there a moment ago may have gone, as by `docker system prune`.
+        tracing::debug!(%error, "all of the archive is sent");
+        let (parts, sent) = self::parts(archive, &Node::default())?;
+        loaded.sent += sent;
+        engine
+            .load(parts, &mut |_| ())
+            .map_err(|error| said_by_node(archive, error))?;
+    }
+    loaded.spared = total.saturating_sub(loaded.sent);
+    loaded.new = wanted
+        .into_iter()
+        .map(called)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    Ok(loaded)
+}
+
+fn said_by_node(archive: &Archive, error: Error) -> Error {
+    if error.kind() == Kind::Storage {
+        return error;
+    }
+    Error::new(
+        Kind::Guest,
+        format!("{}: the node does not take the images", archive.place),
+    )
+    .because(error)
+    .hint("if the archive is damaged, make it anew: `docker save IMAGE -o FILE`")
+}
+
+fn called(image: &Image) -> String {
+    image.name.clone().unwrap_or_else(|| image.digest.clone())
+}
+
+fn is_there(engine: &Engine, image: &Image) -> Result<bool> {
+    let found = engine.inspect(image.name.as_ref().unwrap_or(&image.digest))?;
+    Ok(found.is_some_and(|found| found["Id"] == Value::String(image.digest.clone())))
+}
+
+/// The layout without what the node has, and how many bytes of images are in it.
+fn parts(archive: &Archive, node: &Node) -> Result<(Parts, u64)> {
+    let mut parts = Parts::default();
+    let mut sent = 0;
+    parts.entry("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec())?;
+    for (digest, blob) in &archive.blobs {
+        let name = format!("blobs/{}", digest.replace(':', "/"));
+        match &blob.at {
+            // Descriptions are always sent: they are small, and the node looks into them first.
+            Place::Memory(bytes) => parts.entry(&name, bytes.clone())?,
+            _ if node.has.contains(digest) => continue,
+            Place::File(at) => parts.entry_of(&name, &archive.file, *at, blob.size)?,
+            Place::Nowhere => {
+                return Err(Error::new(
+                    Kind::HostPath,
+                    format!(
+                        "{}: the archive is not complete: {digest} is missing, and the node has it neither",
+                        archive.place
+                    ),
+                )
+                .hint("make it anew: `docker save IMAGE -o FILE`"));
+            }
+        }
+        sent += blob.size;
+    }
+    parts.entry("index.json", archive.index.clone())?;
+    parts.close();
+    Ok((parts, sent))
+}

@@ -1,0 +1,120 @@
+//! What points docker to a cluster, and what is told when nothing can.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::life::alone;
+use crate::saving::START;
+use crate::support::TestEnvironment;
+
+/// Evaluates what a line prints, as a user's shell does, and gives its exit status.
+fn eval_status(env: &TestEnvironment, line: &str) -> i32 {
+    let script = format!("eval $({} {line})", env!("CARGO_BIN_EXE_sampan"));
+    let plain = env.command(&[]);
+    let mut shell = std::process::Command::new("sh");
+    shell
+        .args(["-c", &script])
+        .env_clear()
+        .envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell.output().unwrap().status.code().unwrap()
+}
+
+#[test]
+fn without_a_running_cluster_eval_fails_and_says_why() {
+    let _alone = alone();
+    let env = TestEnvironment::with_bundle();
+    insta::assert_snapshot!(env.run("docker-env"), @"");
+    assert_ne!(eval_status(&env, "docker-env"), 0);
+    assert_ne!(eval_status(&env, "docker-env --nonsense"), 0);
+    insta::assert_snapshot!(env.run("docker-env -o json"), @"");
+    env.ok(START);
+    env.ok("stop");
+    insta::assert_snapshot!(env.run("docker-env --shell fish"), @"");
+    assert_eq!(env.status("image ls"), 83);
+    // What is to be forgotten needs no cluster.
+    assert_eq!(eval_status(&env, "docker-env --unset"), 0);
+}
+
+#[test]
+fn there_is_no_podman() {
+    let env = TestEnvironment::new();
+    insta::assert_snapshot!(env.run("podman-env --shell bash"), @"");
+    assert_ne!(eval_status(&env, "podman-env"), 0);
+}
+
+#[test]
+fn a_running_cluster_is_pointed_to() {
+    let _alone = alone();
+    let env = TestEnvironment::with_bundle();
+    env.ok(START);
+    insta::assert_snapshot!(env.run("docker-env"), @"");
+    assert_eq!(eval_status(&env, "docker-env"), 0);
+    let told: Value = serde_json::from_str(&env.ok("docker-env --shell none -o json")).unwrap();
+    let dir = std::path::Path::new(told["DOCKER_CERT_PATH"].as_str().unwrap());
+    for name in ["ca.pem", "cert.pem", "key.pem"] {
+        assert!(fs::read_to_string(dir.join(name)).unwrap().contains("-----BEGIN"));
+    }
+    assert!(
+        env.ok("docker-env -o yaml")
+            .starts_with("DOCKER_TLS_VERIFY: '1'\n")
+    );
+    assert!(
+        env.ok("docker-env --ssh-host --shell none")
+            .starts_with("DOCKER_HOST=ssh://root@127.77.")
+    );
+
+    fs::remove_file(dir.join("key.pem")).unwrap();
+    let seen = env.run("docker-env");
+    assert!(
+        seen.starts_with("status: 38\n--- stdout\nfalse exit code 38\n") && seen.contains("key.pem"),
+        "{seen}"
+    );
+}
+
+#[test]
+fn a_docker_context_is_made_and_goes_with_the_cluster() {
+    let _alone = alone();
+    let env = TestEnvironment::with_bundle();
+    assert_eq!(env.status("docker-env --context"), 85);
+    env.ok(START);
+    insta::assert_snapshot!(env.run("docker-env --context"), @"");
+    let metas = env.home().join(".docker/contexts/meta");
+    let count = || fs::read_dir(&metas).unwrap().count();
+    assert_eq!(count(), 1);
+    env.ok("docker-env --context");
+    env.ok("docker-env --context --unset");
+    assert_eq!(count(), 0);
+    env.ok("docker-env --context");
+    env.ok("delete");
+    assert_eq!(count(), 0);
+}
+
+#[test]
+fn images_that_cannot_be_are_refused() {
+    let _alone = alone();
+    let env = TestEnvironment::with_bundle();
+    insta::assert_snapshot!(env.run("image rm ../x"), @"");
+    insta::assert_snapshot!(env.run("image ls"), @"");
+    env.ok(START);
+    fs::write(env.cwd().join("x.tar"), "this is no archive").unwrap();
+    fs::create_dir(env.cwd().join("empty")).unwrap();
+    for line in [
+        "image load x.tar",
+        "image load none.tar",
+        "image load empty",
+        "image build none",
+        "image build empty",
+    ] {
+        let output = env.output(line);
+        assert!(
+            matches!(output.status.code(), Some(35)),
+            "{line}: {}",
+            env.seen(&output)
+        );
+        assert!(
+            String::from_utf8_lossy(&output.stderr).contains("\nhint: "),
+            "{line}"
+        );
+    }
+}
