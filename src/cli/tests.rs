@@ -64,12 +64,12 @@ fn what_only_minikube_has_is_not_there_yet() {
         "sampan start --ha",
         "sampan start --addons ingress",
         "sampan stop --schedule 5m",
-        "sampan docker-env",
+        "sampan tunnel",
         "sampan addons enable ingress --force",
         "sampan service x --url",
         "sampan cache add busybox",
         "sampan cache delete busybox --all",
-        "sampan image load x",
+        "sampan service list",
     ] {
         assert_eq!(wrong(line).kind(), Kind::Unimplemented, "{line}");
     }

@@ -45,7 +45,8 @@ pub(super) fn run(app: &App, args: &StartArgs) -> Result<u8> {
         Ok(started) => {
             tell(app, &request, &started);
             if let Err(error) = docker_env::renew_context(app, &name) {
-                app.ui.warn(&format!("the cluster's Docker context stays as it was: {error}"));
+                app.ui
+                    .warn(&format!("the cluster's Docker context stays as it was: {error}"));
             }
             Ok(0)
         }

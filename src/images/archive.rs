@@ -52,6 +52,8 @@ pub(super) enum Place {
 pub struct Archive {
     pub(super) place: String,
     pub(super) file: Arc<File>,
+    /// The node's architecture.
+    pub(super) arch: String,
     /// The layout's index.json.
     pub(super) index: Vec<u8>,
     /// The images.
@@ -207,35 +209,35 @@ impl Entries {
             .map_err(|error| unpacked::damaged(&self.place, format!("{name}: {error}")))
     }
 
-    /// sha256 of a file.
-    fn sum(&self, at: u64, size: u64) -> Result<String> {
-        let mut whole = Sha256::new();
-        let mut buffer = vec![0; 256 * 1024];
-        let (mut at, end) = (at, at + size);
-        while at < end {
-            let most = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
-            let count = self
-                .file
-                .read_at(&mut buffer[..most], at)
-                .map_err(|error| unpacked::damaged(&self.place, error))?;
-            if count == 0 {
-                return Err(incomplete(&self.place, "its end"));
-            }
-            whole.update(&buffer[..count]);
-            at += count as u64;
-        }
-        Ok(format!("sha256:{}", hash::hex(&whole.finalize())))
-    }
-
-    fn done(self, index: Vec<u8>, images: Vec<Image>, blobs: BTreeMap<String, Blob>) -> Archive {
+    fn done(self, arch: &str, index: Vec<u8>, images: Vec<Image>, blobs: BTreeMap<String, Blob>) -> Archive {
         Archive {
             place: self.place,
             file: self.file,
+            arch: arch.to_owned(),
             index,
             images,
             blobs,
         }
     }
+}
+
+/// sha256 of a range of a file, as a digest.
+pub(super) fn sum(file: &File, place: &str, mut at: u64, size: u64) -> Result<String> {
+    let mut whole = Sha256::new();
+    let mut buffer = vec![0; 256 * 1024];
+    let end = at + size;
+    while at < end {
+        let most = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
+        let count = file
+            .read_at(&mut buffer[..most], at)
+            .map_err(|error| unpacked::damaged(place, error))?;
+        if count == 0 {
+            return Err(incomplete(place, "its end"));
+        }
+        whole.update(&buffer[..count]);
+        at += count as u64;
+    }
+    Ok(format!("sha256:{}", hash::hex(&whole.finalize())))
 }
 
 /// A name within the archive, without dots.

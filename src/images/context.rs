@@ -131,7 +131,7 @@ fn add(parts: &mut Parts, root: &Path, below: &str, ignore: &Ignore, always: &[&
                 )?;
             }
             let wanted = |path: &&str| path.starts_with(&format!("{name}/"));
-            if !ignored || ignore.takes_back() || always.iter().any(|path| wanted(path)) {
+            if !ignored || ignore.takes_back() || always.iter().any(wanted) {
                 add(parts, root, &name, ignore, always)?;
             }
         } else if ignored {

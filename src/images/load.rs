@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashSet};
 
 use serde_json::Value;
 
-use super::archive::{Archive, Image, Place};
-use super::{Engine, Parts};
+use super::archive::{Archive, Image, Place, sum};
+use super::{Engine, Parts, unpacked};
 use crate::error::{Error, Kind, Result};
 
 /// What the node says before anything is sent.
@@ -67,17 +67,16 @@ pub fn load(engine: &Engine, archive: &Archive, ask: &dyn Fn() -> Node) -> Resul
         .hint("remove images with `sampan image rm` or `docker image prune`"));
     }
     loaded.sent = sent;
-    if let Err(error) = engine.load(parts, &mut |_| ()) {
-        if node.has.is_empty() || error.kind() == Kind::Storage {
-            return Err(said_by_node(archive, error));
-        }
+    match take(engine, archive, parts, &wanted) {
+        Ok(()) => {}
+        Err(error) if node.has.is_empty() || error.kind() == Kind::Storage => return Err(error),
         // Something that was there a moment ago may have gone, as by `docker system prune`.
-        tracing::debug!(%error, "all of the archive is sent");
-        let (parts, sent) = self::parts(archive, &Node::default())?;
-        loaded.sent += sent;
-        engine
-            .load(parts, &mut |_| ())
-            .map_err(|error| said_by_node(archive, error))?;
+        Err(error) => {
+            tracing::debug!(%error, "all of the archive is sent");
+            let (parts, sent) = self::parts(archive, &Node::default())?;
+            loaded.sent += sent;
+            take(engine, archive, parts, &wanted)?;
+        }
     }
     loaded.spared = total.saturating_sub(loaded.sent);
     loaded.new = wanted
@@ -87,6 +86,22 @@ pub fn load(engine: &Engine, archive: &Archive, ask: &dyn Fn() -> Node) -> Resul
         .into_iter()
         .collect();
     Ok(loaded)
+}
+
+/// Has Docker take the images, and looks whether it has them whole.
+fn take(engine: &Engine, archive: &Archive, parts: Parts, wanted: &[&Image]) -> Result<()> {
+    engine
+        .load(parts, &mut |_| ())
+        .map_err(|error| said_by_node(archive, error))?;
+    for image in wanted {
+        let name = called(image);
+        if !engine.is_complete(&name, &archive.arch)? {
+            engine.remove(&name)?;
+            let lost = Error::new(Kind::Guest, format!("{name} arrived without some of its layers"));
+            return Err(said_by_node(archive, lost));
+        }
+    }
+    Ok(())
 }
 
 fn said_by_node(archive: &Archive, error: Error) -> Error {
@@ -121,7 +136,16 @@ fn parts(archive: &Archive, node: &Node) -> Result<(Parts, u64)> {
             // Descriptions are always sent: they are small, and the node looks into them first.
             Place::Memory(bytes) => parts.entry(&name, bytes.clone())?,
             _ if node.has.contains(digest) => continue,
-            Place::File(at) => parts.entry_of(&name, &archive.file, *at, blob.size)?,
+            Place::File(at) => {
+                // Docker would take it for something else, and the image for one without this layer.
+                if sum(&archive.file, &archive.place, *at, blob.size)? != *digest {
+                    return Err(unpacked::damaged(
+                        &archive.place,
+                        format!("{name} is not what its name says"),
+                    ));
+                }
+                parts.entry_of(&name, &archive.file, *at, blob.size)?;
+            }
             Place::Nowhere => {
                 return Err(Error::new(
                     Kind::HostPath,

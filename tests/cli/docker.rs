@@ -24,13 +24,33 @@ fn eval_status(env: &TestEnvironment, line: &str) -> i32 {
 fn without_a_running_cluster_eval_fails_and_says_why() {
     let _alone = alone();
     let env = TestEnvironment::with_bundle();
-    insta::assert_snapshot!(env.run("docker-env"), @"");
+    insta::assert_snapshot!(env.run("docker-env"), @r#"
+    status: 85
+    --- stdout
+    false exit code 85
+    --- stderr
+    X Exiting due to GUEST_NOT_FOUND: profile "sampan" not found
+    hint: run `sampan start -p sampan` to make it, or `sampan profile list` to see what is there
+    "#);
     assert_ne!(eval_status(&env, "docker-env"), 0);
     assert_ne!(eval_status(&env, "docker-env --nonsense"), 0);
-    insta::assert_snapshot!(env.run("docker-env -o json"), @"");
+    insta::assert_snapshot!(env.run("docker-env -o json"), @r#"
+    status: 85
+    --- stdout
+    --- stderr
+    X Exiting due to GUEST_NOT_FOUND: profile "sampan" not found
+    hint: run `sampan start -p sampan` to make it, or `sampan profile list` to see what is there
+    "#);
     env.ok(START);
     env.ok("stop");
-    insta::assert_snapshot!(env.run("docker-env --shell fish"), @"");
+    insta::assert_snapshot!(env.run("docker-env --shell fish"), @r#"
+    status: 83
+    --- stdout
+    false exit code 83
+    --- stderr
+    X Exiting due to GUEST_NOT_RUNNING: cluster "sampan" is not running
+    hint: run `sampan start -p sampan`
+    "#);
     assert_eq!(env.status("image ls"), 83);
     // What is to be forgotten needs no cluster.
     assert_eq!(eval_status(&env, "docker-env --unset"), 0);
@@ -39,7 +59,14 @@ fn without_a_running_cluster_eval_fails_and_says_why() {
 #[test]
 fn there_is_no_podman() {
     let env = TestEnvironment::new();
-    insta::assert_snapshot!(env.run("podman-env --shell bash"), @"");
+    insta::assert_snapshot!(env.run("podman-env --shell bash"), @r#"
+    status: 14
+    --- stdout
+    false exit code 14
+    --- stderr
+    X Exiting due to MK_USAGE: there is no Podman in sampan's machines, so podman-env has nothing to point to
+    hint: use docker with `eval $(sampan docker-env)`; podman builds can be brought in: podman save IMAGE | sampan image load -
+    "#);
     assert_ne!(eval_status(&env, "podman-env"), 0);
 }
 
@@ -48,7 +75,18 @@ fn a_running_cluster_is_pointed_to() {
     let _alone = alone();
     let env = TestEnvironment::with_bundle();
     env.ok(START);
-    insta::assert_snapshot!(env.run("docker-env"), @"");
+    insta::assert_snapshot!(env.run("docker-env"), @r#"
+    status: 0
+    --- stdout
+    export DOCKER_TLS_VERIFY="1"
+    export DOCKER_HOST="tcp://ADDRESS:2376"
+    export DOCKER_CERT_PATH="[DIR]/sampan/data/profiles/sampan/docker"
+    export SAMPAN_ACTIVE_DOCKERD="sampan"
+
+    # To point your shell to sampan's docker-daemon, run:
+    # eval $(sampan -p sampan docker-env)
+    --- stderr
+    "#);
     assert_eq!(eval_status(&env, "docker-env"), 0);
     let told: Value = serde_json::from_str(&env.ok("docker-env --shell none -o json")).unwrap();
     let dir = std::path::Path::new(told["DOCKER_CERT_PATH"].as_str().unwrap());
@@ -78,7 +116,12 @@ fn a_docker_context_is_made_and_goes_with_the_cluster() {
     let env = TestEnvironment::with_bundle();
     assert_eq!(env.status("docker-env --context"), 85);
     env.ok(START);
-    insta::assert_snapshot!(env.run("docker-env --context"), @"");
+    insta::assert_snapshot!(env.run("docker-env --context"), @r#"
+    status: 0
+    --- stdout
+    made the Docker context "sampan": `docker --context sampan ps`, or `docker context use sampan` for all that follows
+    --- stderr
+    "#);
     let metas = env.home().join(".docker/contexts/meta");
     let count = || fs::read_dir(&metas).unwrap().count();
     assert_eq!(count(), 1);
@@ -94,8 +137,20 @@ fn a_docker_context_is_made_and_goes_with_the_cluster() {
 fn images_that_cannot_be_are_refused() {
     let _alone = alone();
     let env = TestEnvironment::with_bundle();
-    insta::assert_snapshot!(env.run("image rm ../x"), @"");
-    insta::assert_snapshot!(env.run("image ls"), @"");
+    insta::assert_snapshot!(env.run("image rm ../x"), @r#"
+    status: 14
+    --- stdout
+    --- stderr
+    X Exiting due to MK_USAGE: "../x" is not a name of an image
+    hint: a name looks like app, app:1.2, or registry.example:5000/team/app:1.2
+    "#);
+    insta::assert_snapshot!(env.run("image ls"), @r#"
+    status: 85
+    --- stdout
+    --- stderr
+    X Exiting due to GUEST_NOT_FOUND: profile "sampan" not found
+    hint: run `sampan start -p sampan` to make it, or `sampan profile list` to see what is there
+    "#);
     env.ok(START);
     fs::write(env.cwd().join("x.tar"), "this is no archive").unwrap();
     fs::create_dir(env.cwd().join("empty")).unwrap();

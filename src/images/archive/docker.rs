@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Archive, Blob, Entries, Image, Place, incomplete, other_arch};
+use super::{Archive, Blob, Entries, Image, Place, incomplete, other_arch, sum};
 use crate::error::Result;
 use crate::images::{full_name, name, unpacked};
 use crate::store::hash;
@@ -69,7 +69,7 @@ pub(super) fn describe(entries: Entries, arch: &str) -> Result<Archive> {
         }
     }
     let index = json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": manifests });
-    Ok(entries.done(index.to_string().into_bytes(), images, blobs))
+    Ok(entries.done(arch, index.to_string().into_bytes(), images, blobs))
 }
 
 /// Makes the manifest of one image, and notes all that it is made of.
@@ -142,7 +142,7 @@ fn layer(entries: &Entries, path: &str, diff: &str, blobs: &mut BTreeMap<String,
         None
     };
     let digest = match packed {
-        Some(_) => entries.sum(at, size)?,
+        Some(_) => sum(&entries.file, &entries.place, at, size)?,
         None => diff.to_owned(),
     };
     let blob = Blob {

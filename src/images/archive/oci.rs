@@ -83,7 +83,7 @@ pub(super) fn describe(entries: Entries, arch: &str) -> Result<Archive> {
             digest: descriptor.digest.clone(),
         });
     }
-    Ok(entries.done(text, images, blobs))
+    Ok(entries.done(arch, text, images, blobs))
 }
 
 /// The name Docker writes, else the one that the standard has, if it is more than a tag.

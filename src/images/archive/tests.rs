@@ -125,14 +125,11 @@ fn damaged_archives_are_told_and_never_a_panic() {
     for whole in [docker_archive("amd64"), oci_archive("amd64", true, 5)] {
         for length in (0..whole.len() - 1024).step_by(256) {
             // Cut between two entries it may be one without the last layer, which the node may have.
+            // Within the fill of the last block nothing is lost.
             if let Ok(archive) = read(&whole[..length]) {
-                assert!(
-                    archive
-                        .blobs
-                        .values()
-                        .any(|blob| matches!(blob.at, Place::Nowhere)),
-                    "{length}"
-                );
+                let lacks = |blob: &Blob| matches!(blob.at, Place::Nowhere);
+                let is_whole = length + 1024 + 512 > whole.len();
+                assert!(is_whole || archive.blobs.values().any(lacks), "{length}");
             }
         }
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
