@@ -6,11 +6,12 @@ use serde_json::{Value, json};
 
 use crate::cli::{Format, StatusArgs, StatusLayout};
 use crate::cluster::{self, ComponentState, HostState, KubeconfigState, Status, Transient};
+use crate::docker_env;
 use crate::error::{Error, Kind, Result};
 use crate::progress::Reporter;
 use crate::settings::quantity;
 
-use super::{App, template};
+use super::{App, host, template};
 
 pub(super) fn run(app: &App, args: &StatusArgs) -> Result<u8> {
     if args.output.is_some() && args.format.is_some() {
@@ -61,7 +62,8 @@ fn watch(app: &App, args: &StatusArgs, name: &str, every: &str) -> Result<u8> {
 
 fn once(app: &App, args: &StatusArgs, name: &str) -> Result<u8> {
     let status = cluster::status(&app.context()?, name)?;
-    let view = View::of(&status);
+    let docker_env = host::variable(docker_env::ACTIVE).is_some_and(|active| active == name);
+    let view = View::of(&status, docker_env);
     match (args.output, &args.format) {
         (Some(Format::Json), _) => {
             let value = match args.layout {
@@ -89,10 +91,12 @@ struct View {
     kubelet: &'static str,
     apiserver: &'static str,
     kubeconfig: &'static str,
+    /// "in-use" when the user's docker points to the cluster.
+    docker_env: &'static str,
 }
 
 impl View {
-    fn of(status: &Status) -> Self {
+    fn of(status: &Status, docker_env: bool) -> Self {
         let kubeconfig = match (status.host, status.kubeconfig) {
             (_, KubeconfigState::Configured) => "Configured",
             (HostState::Nonexistent, _) | (_, KubeconfigState::Nonexistent) => "Nonexistent",
@@ -113,6 +117,7 @@ impl View {
                 _ => component(status.apiserver),
             },
             kubeconfig,
+            docker_env: if docker_env { "in-use" } else { "" },
         }
     }
 
@@ -125,14 +130,18 @@ impl View {
             ("Kubeconfig", self.kubeconfig),
             ("Worker", "false"),
             ("TimeToStop", ""),
-            ("DockerEnv", ""),
+            ("DockerEnv", self.docker_env),
             ("PodManEnv", ""),
         ]
     }
 
     fn as_text(&self, name: &str) -> String {
+        let docker_env = match self.docker_env {
+            "" => String::new(),
+            state => format!("docker-env: {state}\n"),
+        };
         format!(
-            "{name}\ntype: Control Plane\nhost: {}\nkubelet: {}\napiserver: {}\nkubeconfig: {}\n\n",
+            "{name}\ntype: Control Plane\nhost: {}\nkubelet: {}\napiserver: {}\nkubeconfig: {}\n{docker_env}\n",
             self.host, self.kubelet, self.apiserver, self.kubeconfig
         )
     }
@@ -147,6 +156,9 @@ impl View {
             "Kubeconfig": self.kubeconfig,
             "Worker": false,
         });
+        if !self.docker_env.is_empty() {
+            value["DockerEnv"] = self.docker_env.into();
+        }
         if let Some(bytes) = memory {
             value["Memory"] = json!(bytes);
         }
@@ -285,6 +297,7 @@ mod tests {
             kubelet,
             apiserver,
             kubeconfig,
+            docker_env: "",
         };
         assert_eq!(view("Running", "Running", "Running", "Configured").exit_bits(), 0);
         assert_eq!(view("Running", "Running", "Error", "Configured").exit_bits(), 2);

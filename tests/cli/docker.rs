@@ -73,7 +73,7 @@ fn there_is_no_podman() {
 #[test]
 fn a_running_cluster_is_pointed_to() {
     let _alone = alone();
-    let env = TestEnvironment::with_bundle();
+    let mut env = TestEnvironment::with_bundle();
     env.ok(START);
     insta::assert_snapshot!(env.run("docker-env"), @r#"
     status: 0
@@ -101,6 +101,11 @@ fn a_running_cluster_is_pointed_to() {
         env.ok("docker-env --ssh-host --shell none")
             .starts_with("DOCKER_HOST=ssh://root@127.77.")
     );
+
+    assert!(!env.ok("status").contains("docker-env"));
+    env.set("SAMPAN_ACTIVE_DOCKERD", "sampan");
+    assert!(env.ok("status").contains("\ndocker-env: in-use\n\n"));
+    assert!(env.ok("status -o json").contains(r#""DockerEnv":"in-use""#));
 
     fs::remove_file(dir.join("key.pem")).unwrap();
     let seen = env.run("docker-env");
