@@ -1,4 +1,4 @@
-//! Acceptance tests against a real QEMU guest and the user's own `kubectl`: stories 1, 8 and 9 of the project's scenarios.
+//! Acceptance tests against a real QEMU guest and the user's own `kubectl`: stories 1, 2, 6, 8 and 9 of the project's scenarios.
 //!
 //! One cluster boots cold; the stories run on it one after the other, in the order below, each a test of its own. Run with
 //! `./dev test vm`; `cargo test --test vm -- first NAME` runs the cold start and the stories whose names match.
@@ -12,6 +12,8 @@
 )]
 
 mod cluster;
+mod docker;
+mod images;
 mod life;
 mod reach;
 mod snapshots;
@@ -48,6 +50,28 @@ const STORIES: &[Story] = &[
     (
         "a_pod_resolves_services_and_a_claim_binds",
         cluster::a_pod_resolves_services_and_a_claim_binds,
+    ),
+    (
+        "docker_is_closed_without_a_certificate",
+        docker::docker_is_closed_without_a_certificate,
+    ),
+    ("what_docker_builds_pods_run", docker::what_docker_builds_pods_run),
+    (
+        "docker_runs_containers_beside_pods",
+        docker::docker_runs_containers_beside_pods,
+    ),
+    ("names_come_and_go_for_both", docker::names_come_and_go_for_both),
+    (
+        "pruning_takes_nothing_from_the_cluster",
+        docker::pruning_takes_nothing_from_the_cluster,
+    ),
+    (
+        "images_come_and_go_and_only_what_lacks_is_sent",
+        images::images_come_and_go_and_only_what_lacks_is_sent,
+    ),
+    (
+        "docker_goes_on_after_stop_and_start",
+        docker::docker_goes_on_after_stop_and_start,
     ),
     (
         "a_saved_cluster_counts_on_as_if_nothing_had_been",

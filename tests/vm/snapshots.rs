@@ -247,6 +247,8 @@ pub(crate) fn a_fork_goes_its_own_way(world: &World) {
     let log = world.ok(&["ssh", "-p", "twin", "--", "dmesg"]);
     assert!(log.contains("crng reseeded due to virtual machine fork"), "{log}");
     node_did_not_flap(world, "twin");
+    let journal = world.ok(&["ssh", "-p", "twin", "--", "journalctl -u kubelet -n 5 --no-pager"]);
+    assert!(journal.lines().count() >= 5, "no journal in a fork: {journal}");
     world.ok(&["delete", "-p", "twin"]);
     // The fork was the current context, as what was started last is.
     world.kubectl(&["config", "use-context", PROFILE]);
