@@ -84,6 +84,11 @@ fn until_there_is_room(
         leave_kib(ground, free);
         let before = count(spec);
         let Err(error) = act() else {
+            // What was left is little, and the guest goes on writing.
+            leave_kib(ground, 8 << 10);
+            if ground.qemu.state(spec).unwrap() == MachineState::Paused {
+                ground.qemu.start(spec).unwrap();
+            }
             return (errors, before);
         };
         assert!(is_full(&error), "{free} KiB: {error}");
