@@ -6,13 +6,17 @@ use std::time::Duration;
 
 use sampan_driver::Driver;
 
-use super::profile::{self, API_PORT, Place};
+use super::profile::{self, Place};
 use super::{Context, Profile};
 use crate::error::{Error, Kind, Result};
 use crate::layout::BundleLayout;
 use crate::network;
 use crate::provision::DOCKER_PORT;
 use crate::store::lock::Lock;
+
+/// The port on the profile's address that leads to the apiserver: Kubernetes' own default. 8443, where the apiserver listens in the guest, is left to what
+/// the cluster publishes for https.
+const API_PORT: u16 = 6443;
 
 /// The port on the profile's address that leads to the guest's sshd; below 1024 only root may listen.
 const SSH_PORT: u16 = 2222;

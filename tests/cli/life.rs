@@ -192,7 +192,7 @@ fn a_running_cluster_is_reached_in_every_way() {
     insta::assert_snapshot!(env.run("update-context"), @r#"
     status: 0
     --- stdout
-    "one" context has been updated to point to ADDRESS:8443
+    "one" context has been updated to point to ADDRESS:6443
     --- stderr
     "#);
     insta::assert_snapshot!(env.run("update-context"), @r#"

@@ -42,7 +42,7 @@ fn a_clusters_port_that_is_taken_is_71_and_the_cluster_stays() {
     using fake 0.1.0
     ✗ starting the machine (TIME)
     --- stderr
-    X Exiting due to IF_PORT_CONFLICT: port ADDRESS:8443 is in use on the host
+    X Exiting due to IF_PORT_CONFLICT: port ADDRESS:6443 is in use on the host
     hint: see what listens there with `ss -ltnp`, end it, then start again
     ");
     assert_eq!(read(), before);
@@ -57,13 +57,13 @@ fn a_clusters_port_that_is_taken_is_71_and_the_cluster_stays() {
 #[test]
 fn a_new_cluster_leaves_an_address_whose_port_is_taken() {
     let _alone = alone();
-    for port in [8443, 2222] {
+    for port in [6443, 2222] {
         let env = TestEnvironment::with_bundle();
         // Of the addresses that would do, the first: it is the one that would be chosen.
         let taken = (2..=254)
             .map(|last| Ipv4Addr::new(127, 77, 0, last))
             .find_map(|address| {
-                let both = [8443, 2222].map(|port| TcpListener::bind((address, port)).ok());
+                let both = [6443, 2222].map(|port| TcpListener::bind((address, port)).ok());
                 let wanted = usize::from(port == 2222);
                 let [api, ssh] = both;
                 (api.is_some() && ssh.is_some()).then(|| [api, ssh].into_iter().nth(wanted)?)?
