@@ -83,6 +83,7 @@ impl Machine {
             parts: &parts(),
             pki: &pki,
             address: IpAddr::V4(Ipv4Addr::new(10, 0, 2, 15)),
+            host: IpAddr::V4(Ipv4Addr::new(10, 0, 2, 2)),
             reporter: &Silent,
             cancel: &Cancel::default(),
         })

@@ -51,7 +51,7 @@ pub(super) fn apply(node: &Node<'_>) -> Result<()> {
 }
 
 fn entries(node: &Node<'_>) -> Result<Vec<Entry>> {
-    let context = json!({ "name": node.name, "address": node.address });
+    let context = json!({ "name": node.name, "address": node.address, "host": node.host });
     let mut entries = vec![
         Entry::File(HOSTNAME, 0o644, format!("{}\n", node.name)),
         Entry::File("/etc/hosts", 0o644, render::render("base/hosts", context)?),
@@ -101,7 +101,8 @@ mod tests {
         assert!(entries.contains(&Entry::File(HOSTNAME, 0o644, "demo\n".into())));
         let hosts = entries.iter().find(|entry| {
             matches!(entry, Entry::File("/etc/hosts", _, text)
-            if text.lines().any(|line| line == "10.0.2.15 demo"))
+            if text.lines().any(|line| line == "10.0.2.15 demo")
+                && text.contains("10.0.2.2 host.sampan.internal "))
         });
         assert!(hosts.is_some(), "{entries:?}");
     }

@@ -66,6 +66,8 @@ pub struct Node<'a> {
     pub pki: &'a Pki,
     /// The guest's own address, as its pods and its apiserver see it (10.0.2.15 in a user-mode network).
     pub address: IpAddr,
+    /// The host, as the guest reaches it (10.0.2.2 in a user-mode network).
+    pub host: IpAddr,
     /// Where progress is told.
     pub reporter: &'a dyn Reporter,
     /// Whether the user wants to stop.

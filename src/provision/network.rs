@@ -31,6 +31,7 @@ fn objects(node: &Node<'_>) -> Result<Vec<Value>> {
         "domain": node.spec.dns_domain,
         "address": dns_address(&node.spec.service_cidr)?.to_string(),
         "image": node.parts.image("coredns")?,
+        "host": node.host,
         "api_address": node.address,
         "api_port": API_PORT,
     });

@@ -107,6 +107,7 @@ impl Fixture {
             parts: &self.parts,
             pki: &self.pki,
             address: IpAddr::V4(Ipv4Addr::new(10, 0, 2, 15)),
+            host: IpAddr::V4(Ipv4Addr::new(10, 0, 2, 2)),
             reporter: &Silent,
             cancel: &self.cancel,
         }

@@ -51,6 +51,7 @@ const STORIES: &[Story] = &[
         "a_pod_resolves_services_and_a_claim_binds",
         cluster::a_pod_resolves_services_and_a_claim_binds,
     ),
+    ("the_host_has_a_name", reach::the_host_has_a_name),
     (
         "docker_is_closed_without_a_certificate",
         docker::docker_is_closed_without_a_certificate,

@@ -1,8 +1,37 @@
 //! What a user reaches of a running cluster from the host.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::thread;
+
 use serde_json::Value;
 
 use crate::support::{NODE, PROFILE, World, text};
+
+/// What listens on the host's loopback is reached from a pod and from the node, by name.
+pub(crate) fn the_host_has_a_name(world: &World) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let url = format!(
+        "http://host.sampan.internal:{}/",
+        listener.local_addr().unwrap().port()
+    );
+    let host = thread::spawn(move || {
+        for _ in 0..2 {
+            let (mut client, _) = listener.accept().unwrap();
+            let mut request = [0; 512];
+            assert!(client.read(&mut request).unwrap() > 0);
+            let answer = b"HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\nthe host\n";
+            client.write_all(answer).unwrap();
+        }
+    });
+    assert_eq!(
+        world.kubectl(&["exec", "app", "--", "wget", "-qO-", &url]),
+        "the host"
+    );
+    let curl = ["ssh", "-p", PROFILE, "--", "curl", "-sS", &url];
+    assert_eq!(world.ok(&curl), "the host");
+    host.join().unwrap();
+}
 
 pub(crate) fn status_and_profile_list_tell_the_state(world: &World) {
     let output = world.sampan(&["status", "-p", PROFILE]).output().unwrap();

@@ -11,6 +11,9 @@ use crate::provision::{self, Node};
 /// The guest's own address in a user-mode network.
 const GUEST_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 2, 15));
 
+/// The host's loopback, as a user-mode network shows it to the guest.
+const HOST_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 2, 2));
+
 /// One step of the provisioner, under the name that scripts know.
 pub(in crate::cluster) struct Guest(
     pub(in crate::cluster) &'static str,
@@ -61,6 +64,7 @@ pub(super) fn with_node<T>(run: &Run<'_>, call: impl FnOnce(&Node<'_>) -> Result
         parts: &parts,
         pki: &pki,
         address: GUEST_ADDRESS,
+        host: HOST_ADDRESS,
         reporter: &*run.ctx.reporter,
         cancel: &run.ctx.cancel,
     })
