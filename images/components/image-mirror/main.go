@@ -3,8 +3,9 @@
 // Docker and Kubernetes each have a namespace of their own in the node's one containerd. What an image is made of is stored once,
 // whoever has it; only the records that name images are each namespace's own. This program keeps Kubernetes' records in step
 // with Docker's: an image that is built, loaded, pulled or tagged in Docker is there for pods under the same name, without a copy.
-// When Docker forgets an image, Kubernetes does so too, unless some container of a pod is made of it: then the image is Kubernetes'
-// own from there on, and goes when the kubelet collects it.
+// When Docker forgets an image, Kubernetes does so too, unless some container of a pod is made of it, or some pod of the node asks for
+// it: then the image is Kubernetes' own from there on, and goes when the kubelet collects it. As long as Kubernetes does not say which
+// pods there are, nothing is forgotten.
 //
 // It compares the two lists when it starts and whenever containerd says that something happened to an image, and waits in between.
 package main
@@ -37,6 +38,11 @@ func main() {
 	from := flag.String("from", "moby", "Docker's namespace")
 	to := flag.String("to", "k8s.io", "Kubernetes' namespace")
 	own := flag.String("own", "", "file with the names of the node's own images, one a line: Docker's of the same name are not mirrored")
+	var kubernetes cluster
+	flag.StringVar(&kubernetes.api, "api", "https://127.0.0.1:8443", "Kubernetes' API")
+	flag.StringVar(&kubernetes.ca, "ca", "/etc/kubernetes/pki/ca.crt", "certificate of its authority")
+	flag.StringVar(&kubernetes.identity, "identity", "/var/lib/kubelet/pki/kubelet-client-current.pem",
+		"key and certificate of this node's kubelet; without the file there is no cluster")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -50,7 +56,7 @@ func main() {
 		log.Fatalf("containerd at %s: %v", *socket, err)
 	}
 	defer client.Close()
-	m := &mirror{store: &store{client: client, from: *from, to: *to}, own: names}
+	m := &mirror{store: &store{client: client, from: *from, to: *to, cluster: &kubernetes}, own: names}
 	if err := run(ctx, client, m, *from, *to); err != nil && ctx.Err() == nil {
 		log.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 type fake struct {
 	moby, k8s map[string]images.Image
 	used      map[string]bool
+	unknown   error
 	broken    string
 	gave      int
 }
@@ -39,7 +40,7 @@ func list(all map[string]images.Image) []images.Image {
 func (f *fake) docker(context.Context) ([]images.Image, error)     { return list(f.moby), nil }
 func (f *fake) kubernetes(context.Context) ([]images.Image, error) { return list(f.k8s), nil }
 func (f *fake) inUse(context.Context) (map[string]bool, error) {
-	return f.used, nil
+	return f.used, f.unknown
 }
 
 func (f *fake) idOf(_ context.Context, image images.Image) (digest.Digest, error) {
@@ -173,6 +174,32 @@ func TestWhatDockerForgetsGoesUnlessAPodIsMadeOfIt(t *testing.T) {
 	pass(t, m)
 	if names := f.names(); len(names) != 0 {
 		t.Fatalf("%v", names)
+	}
+}
+
+func TestNothingIsForgottenWhileKubernetesDoesNotAnswer(t *testing.T) {
+	f, m := newMirror()
+	f.build("app:1", "one")
+	pass(t, m)
+	clear(f.moby)
+	once(t, m)
+	m.missing["app:1"] = time.Now().Add(-forgotten)
+	f.unknown = errors.New("no answer")
+	for range 2 {
+		if err := m.pass(t.Context()); err == nil {
+			t.Fatal("no error, so it is not tried again")
+		}
+		if _, has := f.k8s["app:1"]; !has {
+			t.Fatal("gone")
+		}
+		// It goes on being looked for, however often it fails.
+		m.missing["app:1"] = time.Now().Add(-forgotten)
+	}
+	f.unknown = nil
+	f.used["app:1"] = true
+	once(t, m)
+	if _, has := f.k8s["app:1"]; !has {
+		t.Fatal("a pod asks for it")
 	}
 }
 

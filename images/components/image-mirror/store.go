@@ -35,6 +35,7 @@ const (
 type store struct {
 	client   *containerd.Client
 	from, to string
+	cluster  *cluster
 }
 
 func (s *store) docker(ctx context.Context) ([]images.Image, error) {
@@ -54,7 +55,13 @@ func (s *store) inUse(ctx context.Context) (map[string]bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	used := map[string]bool{}
+	used, err := s.cluster.wanted(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if used == nil {
+		used = map[string]bool{}
+	}
 	for _, container := range containers {
 		extension, has := container.Extensions[criContainer]
 		if !has {
