@@ -25,7 +25,7 @@ use crate::error::{Error, Kind, Result};
 use crate::layout::{BundleLayout, Layout};
 use crate::progress::{Cancel, Reporter};
 use crate::store::lock::Lock;
-use crate::store::sums::disk_usage;
+use crate::store::tree::disk_usage;
 use crate::store::{atomic, hash};
 
 /// How long a build waits for another one: longer than any build takes.

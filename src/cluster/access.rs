@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use sampan_driver::{Driver, Endpoint, MachineState, Runner};
 
-use super::{Context, Profile, drivers, machine, profile};
+use super::machine::{self, Machine};
+use super::{Context, Profile};
 use crate::error::{Error, Kind, Result};
 use crate::layout::BundleLayout;
 use crate::remote::Target;
@@ -32,10 +33,8 @@ pub struct Access {
 /// # Errors
 /// [`Kind::NotFound`] without such a profile, [`Kind::NotRunning`] when its machine does not run.
 pub fn access(ctx: &Context, name: &str) -> Result<Access> {
-    let profile = profile::load(&ctx.layout, name)?;
-    let driver = drivers::open_driver(&profile.spec.driver, &ctx.layout, &ctx.drivers)?;
-    let spec = machine::spec(ctx, &profile)?;
-    match driver.state(&spec)? {
+    let machine = Machine::open(ctx, name)?;
+    match machine.state()? {
         MachineState::Running => {}
         MachineState::Paused => {
             return Err(
@@ -51,11 +50,11 @@ pub fn access(ctx: &Context, name: &str) -> Result<Access> {
         }
     }
     Ok(Access {
-        endpoint: driver.endpoint(&spec)?,
-        target: machine::target(ctx, &profile),
-        bundle: BundleLayout(ctx.layout.bundles().join(&profile.bundle)),
-        profile,
-        driver,
+        endpoint: machine.driver.endpoint(&machine.spec)?,
+        target: machine::target(ctx, &machine.profile),
+        bundle: BundleLayout(ctx.layout.bundles().join(&machine.profile.bundle)),
+        profile: machine.profile,
+        driver: machine.driver,
         ctx: ctx.clone(),
     })
 }

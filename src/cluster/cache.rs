@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::inventory::{self, Fate, Item, Store};
 use super::layer::{self, Found};
+use super::machine::Machine;
 use super::uses::Uses;
-use super::{Context, drivers, keep, profile, template};
+use super::{Context, keep, profile, template};
 use crate::bundle;
 use crate::error::{Error, Kind, Result};
 use crate::layout::LayerLayout;
@@ -204,8 +205,8 @@ fn refresh_all(ctx: &Context) -> Result<()> {
         let Ok(profile) = profile::load(&ctx.layout, &name) else {
             continue;
         };
-        let driver = drivers::open_driver(&profile.spec.driver, &ctx.layout, &ctx.drivers)?;
-        if let Err(error) = keep::refresh(ctx, &*driver, &profile) {
+        let machine = Machine::of(ctx, profile)?;
+        if let Err(error) = keep::refresh(ctx, &*machine.driver, &machine.profile) {
             tracing::warn!(%error, name, "what it keeps stays");
         }
     }

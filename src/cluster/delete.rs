@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Context, cache, drivers, machine, profile, snapshot, template};
+use super::machine::{self, Machine};
+use super::{Context, cache, drivers, profile, snapshot, template};
 use crate::error::{Error, Kind, Result};
 use crate::kubeconfig::Files;
 
@@ -44,8 +45,8 @@ pub fn delete(ctx: &Context, name: &str) -> Result<bool> {
 fn remove_machine(ctx: &Context, name: &str) -> Result<()> {
     match profile::load(&ctx.layout, name) {
         Ok(profile) => {
-            let driver = drivers::open_driver(&profile.spec.driver, &ctx.layout, &ctx.drivers)?;
-            Ok(driver.remove(&machine::spec(ctx, &profile)?)?)
+            let machine = Machine::of(ctx, profile)?;
+            Ok(machine.driver.remove(&machine.spec)?)
         }
         Err(error) if matches!(error.kind(), Kind::NotFound | Kind::HostConfig) => {
             // Which driver it had is lost: each one looks for a machine of its own in the directory.

@@ -4,13 +4,13 @@ use std::fs;
 use std::time::Duration;
 
 use super::layer::{self, LayerKind, Manifest};
+use super::machine::{self, Machine};
 use super::profile::Place;
 use super::start::{StartRequest, Started, start_fork};
-use super::taking::{self, Subject, Taken};
-use super::{Context, Profile, cache, drivers, keep, kubeconfig, machine, place, profile, verdict};
+use super::taking::{self, Taken};
+use super::{Context, Profile, cache, drivers, keep, kubeconfig, place, profile, verdict};
 use crate::error::{Error, Kind, Result};
 use crate::progress::Silent;
-use crate::provision::readiness::Component;
 use crate::settings::{self, ClusterSpec};
 use crate::store::atomic;
 
@@ -43,13 +43,8 @@ pub fn fork(
     drop(lock);
     let (mut taken, spec) = made?;
     let request = StartRequest {
-        spec,
-        wait: Component::ALL.to_vec(),
-        wait_timeout,
         keep_context,
-        download_only: false,
-        fresh: false,
-        place: None,
+        ..StartRequest::of(spec, wait_timeout)
     };
     // The layer's sums take a second for each gigabyte, and nobody needs them before the next `cache verify`.
     std::thread::scope(|scope| {
@@ -80,7 +75,7 @@ fn make(ctx: &Context, src: &str, dst: &str) -> Result<(Taken, ClusterSpec)> {
     atomic::make_private_dir(&files.dir)?;
     atomic::write(&files.forking(), 0o600, src.as_bytes())?;
     let source_lock = profile::lock(ctx, src, LOCK_DEADLINE)?;
-    let source = Subject::open(ctx, src)?;
+    let source = Machine::open(ctx, src)?;
     let taken = taking::take(&source, LayerKind::Fork)?;
     drop(source_lock);
     taken.manifest.write(&taken.files)?;

@@ -10,12 +10,12 @@ use time::format_description::well_known::Rfc3339;
 
 use super::layer::{self, Found, LayerKind, Manifest};
 use super::uses::Uses;
-use super::{Context, keep, profile};
+use super::{Context, profile};
 use crate::bundle;
 use crate::error::Result;
 use crate::layout::{LayerLayout, Layout, TEMPLATE_PREFIX};
 use crate::store::lock;
-use crate::store::sums::disk_usage;
+use crate::store::tree::{self, disk_usage};
 
 /// Unused files of a layer that are no larger than this stay as long as others of it are used.
 const SMALL: u64 = 4 << 20;
@@ -279,7 +279,7 @@ fn describe(info: &mut LayerInfo, manifest: &Manifest) {
 /// Large files of a layer that nobody uses.
 fn excess(uses: &Uses, dir: &Path) -> Result<Vec<PathBuf>> {
     let large = |path: &PathBuf| fs::metadata(path).is_ok_and(|meta| meta.len() > SMALL);
-    Ok(keep::files_below(dir)?
+    Ok(tree::files(dir)?
         .into_iter()
         .filter(|path| large(path) && !uses.is_used(path))
         .collect())

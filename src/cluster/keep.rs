@@ -13,8 +13,8 @@ use super::layer::Layer;
 use super::{Context, Profile, machine, profile, uses};
 use crate::error::{Error, Kind, Result};
 use crate::layout::ProfileLayout;
-use crate::store::atomic;
 use crate::store::lock::Lock;
+use crate::store::{atomic, tree};
 
 /// Whoever removes layers is done in a moment.
 const LOCK_DEADLINE: Duration = Duration::from_secs(60);
@@ -43,7 +43,7 @@ pub(super) fn claim(ctx: &Context, files: &ProfileLayout, layer: &Layer) -> Resu
 /// All files of the layer that a profile has claimed.
 pub(super) fn claimed(files: &ProfileLayout) -> Result<Vec<PathBuf>> {
     match fs::read_to_string(files.claim()) {
-        Ok(dir) => files_below(Path::new(&dir)),
+        Ok(dir) => tree::files(Path::new(&dir)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(Error::io(&files.claim())(error)),
     }
@@ -81,9 +81,9 @@ fn wanted(ctx: &Context, driver: &dyn Driver, profile: &Profile) -> Result<Vec<P
     let of_layers: Vec<PathBuf> = wanted.iter().filter_map(|path| layer_of(&layers, path)).collect();
     for dir in of_layers {
         let small = |path: &PathBuf| fs::metadata(path).is_ok_and(|meta| meta.len() <= SMALL);
-        wanted.extend(files_below(&dir)?.into_iter().filter(small));
+        wanted.extend(tree::files(&dir)?.into_iter().filter(small));
     }
-    wanted.extend(files_below(&uses::real(
+    wanted.extend(tree::files(&uses::real(
         &ctx.layout.bundles().join(&profile.bundle),
     ))?);
     wanted.sort();
@@ -130,7 +130,7 @@ fn keep(files: &ProfileLayout, path: &Path) -> Result<()> {
 /// The I/O error with the path.
 pub(super) fn kept(files: &ProfileLayout) -> Result<Vec<(PathBuf, PathBuf)>> {
     let kept = files.kept();
-    let links = files_below(&kept)?;
+    let links = tree::files(&kept)?;
     let place = |link: &PathBuf| Some(Path::new("/").join(link.strip_prefix(&kept).ok()?));
     Ok(links
         .into_iter()
@@ -235,26 +235,6 @@ pub(super) fn explain(ctx: &Context, driver: &dyn Driver, profile: &Profile, err
 fn same_file(one: &Path, two: &Path) -> bool {
     let id = |path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
     id(one).is_some_and(|one| id(two) == Some(one))
-}
-
-/// Paths of all files below a directory; nothing there is fine.
-pub(super) fn files_below(dir: &Path) -> Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Error::io(dir)(error)),
-    };
-    let mut files = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(Error::io(dir))?;
-        if entry.file_type().map_err(Error::io(dir))?.is_dir() {
-            files.extend(files_below(&entry.path())?);
-        } else {
-            files.push(entry.path());
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
 /// Removes directories that nothing is in any more.

@@ -1,14 +1,91 @@
-//! From a profile and its bundle to the machine a driver makes, and back to how the host reaches it.
+//! A profile's machine: from the profile and its bundle to what a driver makes, and back to how the host reaches it.
 
 use std::fs;
 use std::sync::Arc;
+use std::time::Duration;
 
-use sampan_driver::{DirectBoot, Disk, Driver, Endpoint, ExtraDisk, MachineSpec, Runner};
+use sampan_driver::{
+    Command, DirectBoot, Disk, Driver, Endpoint, ExtraDisk, MachineSpec, MachineState, Runner, Snapshot,
+};
 
-use super::{Context, Profile};
-use crate::error::{Error, Result};
-use crate::layout::BundleLayout;
+use super::{Context, Profile, drivers, profile};
+use crate::error::{Error, Kind, Result};
+use crate::layout::{BundleLayout, ProfileLayout};
 use crate::remote;
+
+/// How long a guest may take to write its caches out, and to hear that it shall.
+const SYNC_DEADLINE: Duration = Duration::from_secs(120);
+
+/// A profile with its machine, whatever that does.
+pub(super) struct Machine<'a> {
+    pub(super) ctx: &'a Context,
+    pub(super) profile: Profile,
+    pub(super) files: ProfileLayout,
+    pub(super) driver: Box<dyn Driver>,
+    pub(super) spec: MachineSpec,
+}
+
+impl<'a> Machine<'a> {
+    /// Whoever is to change something holds the profile's lock.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] when there is no such profile.
+    pub(super) fn open(ctx: &'a Context, name: &str) -> Result<Self> {
+        Self::of(ctx, profile::load(&ctx.layout, name)?)
+    }
+
+    /// # Errors
+    /// When there is no driver of the profile's name.
+    pub(super) fn of(ctx: &'a Context, profile: Profile) -> Result<Self> {
+        Ok(Self {
+            ctx,
+            driver: drivers::open_driver(&profile.spec.driver, &ctx.layout, &ctx.drivers)?,
+            spec: spec(ctx, &profile)?,
+            files: ctx.layout.profile(&profile.spec.name),
+            profile,
+        })
+    }
+
+    pub(super) fn state(&self) -> Result<MachineState> {
+        Ok(self.driver.state(&self.spec)?)
+    }
+
+    /// What the driver can do with saved machines.
+    ///
+    /// # Errors
+    /// [`Kind::DriverUnsupported`] when that is nothing.
+    pub(super) fn snapshots(&self) -> Result<&dyn Snapshot> {
+        self.driver.snapshots().ok_or_else(|| {
+            Error::new(
+                Kind::DriverUnsupported,
+                format!(
+                    "the driver {} cannot save, hold or copy machines here",
+                    self.driver.name()
+                ),
+            )
+            .hint("`sampan stop` and `sampan start` work with every driver")
+        })
+    }
+
+    /// Runs commands in the guest.
+    ///
+    /// # Errors
+    /// As [`connect`].
+    pub(super) fn guest(&self, deadline: Duration) -> Result<Arc<dyn Runner>> {
+        let endpoint = self.driver.endpoint(&self.spec)?;
+        connect(self.ctx, &*self.driver, &self.profile, &endpoint, deadline)
+    }
+
+    /// Lets a running guest write out its caches, so that its disk is fit to boot from.
+    ///
+    /// # Errors
+    /// When the guest cannot be asked.
+    pub(super) fn sync(&self) -> Result<()> {
+        let sync = Command::new("sync").deadline(SYNC_DEADLINE);
+        self.guest(SYNC_DEADLINE)?.run(&sync)?;
+        Ok(())
+    }
+}
 
 /// The machine of a profile.
 ///
@@ -70,7 +147,7 @@ pub(super) fn connect(
     driver: &dyn Driver,
     profile: &Profile,
     endpoint: &Endpoint,
-    deadline: std::time::Duration,
+    deadline: Duration,
 ) -> Result<Arc<dyn Runner>> {
     if let Some(runner) = &endpoint.runner {
         return Ok(Arc::clone(runner));

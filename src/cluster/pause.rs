@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use sampan_driver::MachineState;
 
+use super::machine::Machine;
 use super::start::{self, StartRequest};
-use super::taking::Subject;
-use super::{Context, profile, template};
+use super::{Context, profile};
 use crate::error::{Error, Kind, Result};
-use crate::provision::readiness::Component;
 
 /// How long both wait for another verb on the same profile.
 const LOCK_DEADLINE: Duration = Duration::from_secs(300);
@@ -23,14 +22,14 @@ const WAKE_DEADLINE: Duration = Duration::from_secs(120);
 pub fn pause(ctx: &Context, name: &str) -> Result<bool> {
     profile::load(&ctx.layout, name)?;
     let _lock = profile::lock(ctx, name, LOCK_DEADLINE)?;
-    let machine = Subject::open(ctx, name)?;
+    let machine = Machine::open(ctx, name)?;
     match machine.state()? {
         MachineState::Paused => return Ok(false),
         MachineState::Running => {}
         MachineState::Stopped | MachineState::Absent => return Err(not_running(name)),
     }
     // If the machine ends while it is held, its disk is what is left.
-    template::sync(ctx, &*machine.driver, &machine.profile)?;
+    machine.sync()?;
     machine.snapshots()?.pause(&machine.spec)?;
     Ok(true)
 }
@@ -42,23 +41,14 @@ pub fn pause(ctx: &Context, name: &str) -> Result<bool> {
 pub fn unpause(ctx: &Context, name: &str) -> Result<bool> {
     profile::load(&ctx.layout, name)?;
     let lock = profile::lock(ctx, name, LOCK_DEADLINE)?;
-    let machine = Subject::open(ctx, name)?;
+    let machine = Machine::open(ctx, name)?;
     match machine.state()? {
         MachineState::Paused => {}
         MachineState::Running => return Ok(false),
         MachineState::Stopped | MachineState::Absent => return Err(not_running(name)),
     }
-    let request = StartRequest {
-        spec: machine.profile.spec,
-        wait: Component::ALL.to_vec(),
-        wait_timeout: WAKE_DEADLINE,
-        keep_context: true,
-        download_only: false,
-        fresh: false,
-        place: None,
-    };
     drop(lock);
-    start::unpause(ctx, &request)?;
+    start::unpause(ctx, &StartRequest::of(machine.profile.spec, WAKE_DEADLINE))?;
     Ok(true)
 }
 

@@ -7,14 +7,14 @@ use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 
 use super::layer::{self, Found, Layer, LayerKind, Manifest};
+use super::machine::Machine;
 use super::start::{StartRequest, Started, start};
-use super::taking::{self, Subject};
+use super::taking;
 use super::{Context, Profile, cache, keep, profile, verdict};
 use crate::error::{Error, Kind, Result};
 use crate::layout::LayerLayout;
-use crate::provision::readiness::Component;
 use crate::settings;
-use crate::store::sums::disk_usage;
+use crate::store::tree::disk_usage;
 
 /// How long a verb waits for another one on the same profile.
 const LOCK_DEADLINE: Duration = Duration::from_secs(300);
@@ -66,7 +66,7 @@ pub fn save(ctx: &Context, profile: &str, name: Option<&str>) -> Result<Snapshot
     }
     profile::load(&ctx.layout, profile)?;
     let _lock = profile::lock(ctx, profile, LOCK_DEADLINE)?;
-    let machine = Subject::open(ctx, profile)?;
+    let machine = Machine::open(ctx, profile)?;
     let there: Vec<String> = of_profile(ctx, profile)?
         .into_iter()
         .map(|(_, manifest)| manifest.name)
@@ -145,23 +145,14 @@ pub fn restore(ctx: &Context, profile: &str, name: &str, wait_timeout: Duration)
     profile::load(&ctx.layout, profile)?;
     let lock = profile::lock(ctx, profile, LOCK_DEADLINE)?;
     keep::heal(ctx, profile)?;
-    let machine = Subject::open(ctx, profile)?;
+    let machine = Machine::open(ctx, profile)?;
     let (files, manifest) = find(ctx, profile, name)?;
     let layer = whole(&files, profile, name)?;
     let ran = matches!(machine.state()?, MachineState::Running | MachineState::Paused);
     let restored = put_back(&machine, &layer)?;
     drop(lock);
     let started = if ran {
-        let request = StartRequest {
-            spec: restored.spec,
-            wait: Component::ALL.to_vec(),
-            wait_timeout,
-            keep_context: true,
-            download_only: false,
-            fresh: false,
-            place: None,
-        };
-        Some(start(ctx, &request)?)
+        Some(start(ctx, &StartRequest::of(restored.spec, wait_timeout))?)
     } else {
         None
     };
@@ -174,7 +165,7 @@ pub fn restore(ctx: &Context, profile: &str, name: &str, wait_timeout: Duration)
 }
 
 /// Gives the profile the machine, the sizes and the identity of the layer; its address stays.
-fn put_back(machine: &Subject<'_>, layer: &Layer) -> Result<Profile> {
+fn put_back(machine: &Machine<'_>, layer: &Layer) -> Result<Profile> {
     let (ctx, manifest) = (machine.ctx, &layer.manifest);
     let mut profile = Profile {
         spec: settings::ClusterSpec {

@@ -69,6 +69,21 @@ pub struct StartRequest {
     pub place: Option<Place>,
 }
 
+impl StartRequest {
+    /// A cluster as it is, up to full health.
+    pub fn of(spec: ClusterSpec, wait_timeout: Duration) -> Self {
+        Self {
+            spec,
+            wait: Component::ALL.to_vec(),
+            wait_timeout,
+            keep_context: true,
+            download_only: false,
+            fresh: false,
+            place: None,
+        }
+    }
+}
+
 /// What came of a start.
 #[derive(Debug, Clone)]
 pub struct Started {

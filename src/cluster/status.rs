@@ -9,7 +9,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::events::{self, Event};
-use super::{Context, Profile, drivers, kubeconfig, machine, profile};
+use super::machine::Machine;
+use super::{Context, Profile, kubeconfig};
 use crate::error::{Kind, Result};
 use crate::provision::Api;
 
@@ -79,36 +80,37 @@ pub struct Status {
 /// # Errors
 /// When there is no such profile, it is damaged, or its driver cannot be asked.
 pub fn status(ctx: &Context, name: &str) -> Result<Status> {
-    let profile = profile::load(&ctx.layout, name)?;
-    let driver = drivers::open_driver(&profile.spec.driver, &ctx.layout, &ctx.drivers)?;
-    let spec = machine::spec(ctx, &profile)?;
-    let host = match driver.state(&spec)? {
+    let machine = Machine::open(ctx, name)?;
+    let profile = &machine.profile;
+    let host = match machine.state()? {
         MachineState::Running => HostState::Running,
         MachineState::Stopped => HostState::Stopped,
         MachineState::Paused => HostState::Paused,
         MachineState::Absent => HostState::Nonexistent,
     };
     let (apiserver, kubelet) = match host {
-        HostState::Running => components(ctx, &profile),
+        HostState::Running => components(ctx, profile),
         HostState::Nonexistent => (ComponentState::Nonexistent, ComponentState::Nonexistent),
         HostState::Stopped | HostState::Paused => (ComponentState::Stopped, ComponentState::Stopped),
     };
     let kubeconfig = match host {
         HostState::Nonexistent => KubeconfigState::Nonexistent,
-        _ if kubeconfig::is_configured(ctx, &profile)? => KubeconfigState::Configured,
+        _ if kubeconfig::is_configured(ctx, profile)? => KubeconfigState::Configured,
         _ => KubeconfigState::Misconfigured,
     };
-    let event = events::read(&ctx.layout.profile(name));
     Ok(Status {
         name: name.to_owned(),
         host,
         kubelet,
         apiserver,
         kubeconfig,
-        event,
+        event: events::read(&machine.files),
         // Whoever looks at a machine that ends just now sees none.
-        resident: driver.snapshots().and_then(|able| able.resident(&spec).ok()),
-        profile,
+        resident: machine
+            .driver
+            .snapshots()
+            .and_then(|able| able.resident(&machine.spec).ok()),
+        profile: machine.profile,
     })
 }
 

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use sampan_driver::{Command, Driver, MachineSpec, MachineState};
+use sampan_driver::{Command, MachineState};
 
 use super::events::{self, Transient};
-use super::{Context, Profile, drivers, machine, profile, template};
+use super::machine::Machine;
+use super::{Context, profile};
 use crate::error::{Kind, Result};
 
 /// How long `stop` waits for another verb on the same profile.
@@ -44,20 +45,18 @@ pub fn stop(ctx: &Context, name: &str, mode: StopMode, deadline: Duration) -> Re
     profile::load(&ctx.layout, name)?;
     let lock = profile::lock(ctx, name, LOCK_DEADLINE)?;
     // Whoever held the lock may have changed or deleted it.
-    let profile = profile::load(&ctx.layout, name)?;
-    let driver = drivers::open_driver(&profile.spec.driver, &ctx.layout, &ctx.drivers)?;
-    let spec = machine::spec(ctx, &profile)?;
-    let state = driver.state(&spec)?;
+    let machine = Machine::open(ctx, name)?;
+    let state = machine.state()?;
     let was_running = matches!(state, MachineState::Running | MachineState::Paused);
     if was_running {
         // Only for the eyes of `status`: on a full disk, of all times, a cluster must be stoppable.
         let _ = events::write(&files, Transient::Stopping, "");
     }
     let stopped = match mode {
-        StopMode::Save if was_running => save(ctx, &*driver, &profile, &spec, state, deadline),
+        StopMode::Save if was_running => save(&machine, state, deadline),
         // What was saved of it stays.
         StopMode::Save => Ok(false),
-        StopMode::Shutdown => shut_down(ctx, &*driver, &profile, &spec, state, deadline),
+        StopMode::Shutdown => shut_down(&machine, state, deadline),
     };
     events::clear(&files);
     drop(lock);
@@ -68,24 +67,17 @@ pub fn stop(ctx: &Context, name: &str, mode: StopMode, deadline: Duration) -> Re
 }
 
 /// Saves the machine, or powers it off where it cannot be saved; true when it was saved.
-fn save(
-    ctx: &Context,
-    driver: &dyn Driver,
-    profile: &Profile,
-    spec: &MachineSpec,
-    state: MachineState,
-    deadline: Duration,
-) -> Result<bool> {
-    let Some(snapshots) = driver.snapshots() else {
-        return shut_down(ctx, driver, profile, spec, state, deadline);
+fn save(machine: &Machine<'_>, state: MachineState, deadline: Duration) -> Result<bool> {
+    let Some(snapshots) = machine.driver.snapshots() else {
+        return shut_down(machine, state, deadline);
     };
     // If what is saved cannot be used one day, the machine boots its disk.
     let synced = match state {
-        MachineState::Running => template::sync(ctx, driver, profile),
+        MachineState::Running => machine.sync(),
         // It was synced before it was held.
         _ => Ok(()),
     };
-    let saved = synced.and_then(|()| Ok(snapshots.save(spec)?));
+    let saved = synced.and_then(|()| Ok(snapshots.save(&machine.spec)?));
     match saved {
         Ok(effort) => {
             tracing::info!(paused = ?effort.paused, bytes = effort.written, "saved");
@@ -95,39 +87,33 @@ fn save(
             Err(error.hint("`sampan stop --shutdown` powers the machine off and needs no room"))
         }
         Err(error) => {
-            ctx.reporter.warn(&format!(
+            machine.ctx.reporter.warn(&format!(
                 "the machine cannot be saved and is powered off: {error}"
             ));
-            shut_down(ctx, driver, profile, spec, driver.state(spec)?, deadline)
+            shut_down(machine, machine.state()?, deadline)
         }
     }
 }
 
 /// Powers the machine off; what was saved of a stopped one is given up, so that it boots next.
-fn shut_down(
-    ctx: &Context,
-    driver: &dyn Driver,
-    profile: &Profile,
-    spec: &MachineSpec,
-    state: MachineState,
-    deadline: Duration,
-) -> Result<bool> {
+fn shut_down(machine: &Machine<'_>, state: MachineState, deadline: Duration) -> Result<bool> {
     if state == MachineState::Running
-        && let Err(error) = power_off(ctx, driver, profile, spec)
+        && let Err(error) = power_off(machine)
     {
         tracing::debug!(%error, "the guest cannot be asked to power off");
     }
-    driver.stop(spec, deadline)?;
-    if let Some(snapshots) = driver.snapshots() {
-        snapshots.discard(spec)?;
+    machine.driver.stop(&machine.spec, deadline)?;
+    if let Some(snapshots) = machine.driver.snapshots() {
+        snapshots.discard(&machine.spec)?;
     }
     Ok(false)
 }
 
 /// Tells the guest to power off. The driver's power button alone does not do: a node runs no daemon that listens to it.
-fn power_off(ctx: &Context, driver: &dyn Driver, profile: &Profile, spec: &MachineSpec) -> Result<()> {
-    let guest = machine::connect(ctx, driver, profile, &driver.endpoint(spec)?, ASK_DEADLINE)?;
+fn power_off(machine: &Machine<'_>) -> Result<()> {
     let poweroff = Command::new("systemctl").args(["poweroff", "--no-block"]);
-    guest.run(&poweroff.deadline(ASK_DEADLINE))?;
+    machine
+        .guest(ASK_DEADLINE)?
+        .run(&poweroff.deadline(ASK_DEADLINE))?;
     Ok(())
 }

@@ -3,61 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sampan_driver::{Driver, Effort, MachineSpec, MachineState, Snapshot};
+use sampan_driver::{MachineState, Snapshot};
 
 use super::layer::{self, LayerKind, Manifest};
-use super::{Context, Profile, drivers, keep, machine, profile, template, verdict};
+use super::machine::Machine;
+use super::{keep, verdict};
 use crate::error::{Error, Kind, Result};
-use crate::layout::{LayerLayout, ProfileLayout};
+use crate::layout::LayerLayout;
 use crate::store::atomic;
 use crate::store::lock::Lock;
-
-/// A profile with its machine, whatever that does.
-pub(super) struct Subject<'a> {
-    pub(super) ctx: &'a Context,
-    pub(super) profile: Profile,
-    pub(super) files: ProfileLayout,
-    pub(super) driver: Box<dyn Driver>,
-    pub(super) spec: MachineSpec,
-}
-
-impl<'a> Subject<'a> {
-    /// The caller holds the profile's lock.
-    ///
-    /// # Errors
-    /// [`Kind::NotFound`] when there is no such profile.
-    pub(super) fn open(ctx: &'a Context, name: &str) -> Result<Self> {
-        let profile = profile::load(&ctx.layout, name)?;
-        Ok(Self {
-            ctx,
-            driver: drivers::open_driver(&profile.spec.driver, &ctx.layout, &ctx.drivers)?,
-            spec: machine::spec(ctx, &profile)?,
-            files: ctx.layout.profile(name),
-            profile,
-        })
-    }
-
-    pub(super) fn state(&self) -> Result<MachineState> {
-        Ok(self.driver.state(&self.spec)?)
-    }
-
-    /// What the driver can do with saved machines.
-    ///
-    /// # Errors
-    /// [`Kind::DriverUnsupported`] when that is nothing.
-    pub(super) fn snapshots(&self) -> Result<&dyn Snapshot> {
-        self.driver.snapshots().ok_or_else(|| {
-            Error::new(
-                Kind::DriverUnsupported,
-                format!(
-                    "the driver {} cannot save, hold or copy machines here",
-                    self.driver.name()
-                ),
-            )
-            .hint("`sampan stop` and `sampan start` work with every driver")
-        })
-    }
-}
 
 /// A layer that was just taken. While this lives, nobody removes it.
 pub(super) struct Taken {
@@ -74,13 +28,13 @@ pub(super) struct Taken {
 ///
 /// # Errors
 /// When there is no machine, it cannot be saved, or the disk is full: nothing is left then.
-pub(super) fn take(machine: &Subject<'_>, kind: LayerKind) -> Result<Taken> {
+pub(super) fn take(machine: &Machine<'_>, kind: LayerKind) -> Result<Taken> {
     let (ctx, name) = (machine.ctx, &machine.profile.spec.name);
     let snapshots = machine.snapshots()?;
     let state = machine.state()?;
     let settled = verdict::is_noted_of(&machine.files, &machine.profile)?;
     match state {
-        MachineState::Running => template::sync(ctx, &*machine.driver, &machine.profile)?,
+        MachineState::Running => machine.sync()?,
         MachineState::Absent => {
             return Err(
                 Error::new(Kind::NotRunning, format!("profile \"{name}\" has no machine yet"))
@@ -95,7 +49,9 @@ pub(super) fn take(machine: &Subject<'_>, kind: LayerKind) -> Result<Taken> {
     let lock = Lock::acquire(&path, &what, Duration::ZERO, &ctx.cancel, &*ctx.reporter)?;
     let files = ctx.layout.user_layer(&id);
     atomic::make_private_dir(&files.0)?;
-    let taken = checkpoint(machine, snapshots, state, &files);
+    let taken = snapshots
+        .checkpoint(&machine.spec, &files.state())
+        .map_err(Error::from);
     let effort = taken.inspect_err(|_| give_up(machine, snapshots, &files))?;
     layer::copy_identity(&machine.files.dir, &files.0)?;
     let saved = snapshots.saved(&files.state())?.unwrap_or_default();
@@ -114,21 +70,8 @@ pub(super) fn take(machine: &Subject<'_>, kind: LayerKind) -> Result<Taken> {
     })
 }
 
-fn checkpoint(
-    machine: &Subject<'_>,
-    snapshots: &dyn Snapshot,
-    before: MachineState,
-    files: &LayerLayout,
-) -> Result<Effort> {
-    let effort = snapshots.checkpoint(&machine.spec, &files.state())?;
-    if before == MachineState::Paused && machine.state()? == MachineState::Running {
-        snapshots.pause(&machine.spec)?;
-    }
-    Ok(effort)
-}
-
 /// Removes what there is of a layer that nothing came of, unless the machine stands on it.
-fn give_up(machine: &Subject<'_>, snapshots: &dyn Snapshot, files: &LayerLayout) {
+fn give_up(machine: &Machine<'_>, snapshots: &dyn Snapshot, files: &LayerLayout) {
     let real = |path: PathBuf| path.canonicalize().unwrap_or(path);
     let dir = real(files.0.clone());
     let uses = snapshots.uses(&machine.spec);

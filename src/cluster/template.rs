@@ -9,16 +9,16 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use sampan_driver::{Command, Driver, MachineState, Snapshot};
+use sampan_driver::{Driver, MachineState, Snapshot};
 
 use super::layer::{self, Found, Layer, LayerKind, Manifest, copy_identity, look};
+use super::machine::{self, Machine};
 use super::profile;
 use super::start::{StartRequest, start};
-use super::{Context, Profile, drivers, machine};
+use super::{Context, Profile};
 use crate::error::{Error, Kind, Result};
 use crate::layout::{LAYER_STATE, LayerLayout, Layout, TEMPLATE_PREFIX};
 use crate::progress::{Bar, Reporter, StepEnd, StepInfo, Unit};
-use crate::provision::readiness::Component;
 use crate::settings::ClusterSpec;
 use crate::store::lock::Lock;
 use crate::store::{atomic, hash};
@@ -31,9 +31,6 @@ const LOCK_DEADLINE: Duration = Duration::from_secs(1800);
 
 /// How long a new cluster may take to become healthy: nobody may want to wait less for it than for a machine that is not theirs.
 const HEALTHY_DEADLINE: Duration = Duration::from_secs(600);
-
-/// How long a guest may take to write out its caches.
-const SYNC_DEADLINE: Duration = Duration::from_secs(120);
 
 /// The key of the ready layer for a profile: a hash of everything that the machine and the cluster in it are made of.
 pub(super) fn key(ctx: &Context, snapshots: &dyn Snapshot, profile: &Profile) -> Result<String> {
@@ -74,7 +71,7 @@ pub(super) fn ensure(ctx: &Context, driver: &dyn Driver, profile: &Profile) -> R
         "making the ready snapshot for {} CPUs and {} MiB memory: this is done once, later clusters of this kind start in seconds",
         profile.spec.cpus, profile.spec.memory_mib
     ));
-    make(ctx, driver, snapshots, profile, &key)?;
+    make(ctx, snapshots, profile, &key)?;
     find(ctx, &key)?.ok_or_else(|| {
         Error::new(
             Kind::Storage,
@@ -107,21 +104,14 @@ fn find(ctx: &Context, key: &str) -> Result<Option<Layer>> {
 }
 
 /// Makes a layer. The caller holds its lock.
-fn make(
-    ctx: &Context,
-    driver: &dyn Driver,
-    snapshots: &dyn Snapshot,
-    profile: &Profile,
-    key: &str,
-) -> Result<()> {
+fn make(ctx: &Context, snapshots: &dyn Snapshot, profile: &Profile, key: &str) -> Result<()> {
     let root = ctx.layout.template(key);
     let inner = context(ctx, &root);
     let dir = inner.layout.profile(NODE).dir;
     let state = dir.join(LAYER_STATE);
     if !has_memory(snapshots, &state) {
         atomic::remove(&state)?;
-        let template = bring_up(&inner, profile)?;
-        freeze(&inner, driver, snapshots, &template, &state)?;
+        freeze(&inner, bring_up(&inner, profile)?, &state)?;
     }
     let template = profile::load(&inner.layout, NODE)?;
     let made = LayerLayout(dir.clone());
@@ -203,17 +193,14 @@ impl Reporter for Inside {
 
 /// Starts the cluster as any other, up to full health.
 fn bring_up(inner: &Context, profile: &Profile) -> Result<Profile> {
+    let spec = ClusterSpec {
+        name: NODE.to_owned(),
+        ..profile.spec.clone()
+    };
     let request = StartRequest {
-        spec: ClusterSpec {
-            name: NODE.to_owned(),
-            ..profile.spec.clone()
-        },
-        wait: Component::ALL.to_vec(),
-        wait_timeout: HEALTHY_DEADLINE,
-        keep_context: true,
-        download_only: false,
         fresh: true,
         place: Some(profile.place()),
+        ..StartRequest::of(spec, HEALTHY_DEADLINE)
     };
     let started = start(inner, &request)?;
     started
@@ -221,17 +208,12 @@ fn bring_up(inner: &Context, profile: &Profile) -> Result<Profile> {
         .ok_or_else(|| Error::new(Kind::Internal, "a start without a profile"))
 }
 
-fn freeze(
-    inner: &Context,
-    driver: &dyn Driver,
-    snapshots: &dyn Snapshot,
-    template: &Profile,
-    state: &Path,
-) -> Result<()> {
-    let spec = machine::spec(inner, template)?;
+fn freeze(inner: &Context, template: Profile, state: &Path) -> Result<()> {
+    let machine = Machine::of(inner, template)?;
+    let snapshots = machine.snapshots()?;
     inner.reporter.detail("saving the machine");
-    sync(inner, driver, template)?;
-    snapshots.freeze(&spec, state)?;
+    machine.sync()?;
+    snapshots.freeze(&machine.spec, state)?;
     if has_memory(snapshots, state) {
         return Ok(());
     }
@@ -240,17 +222,6 @@ fn freeze(
         "the machine of the ready snapshot ended while it was saved",
     )
     .hint("run the same command again"))
-}
-
-/// Lets a guest write out its caches, so that its disk is fit to boot from.
-///
-/// # Errors
-/// When the guest cannot be asked.
-pub(super) fn sync(ctx: &Context, driver: &dyn Driver, profile: &Profile) -> Result<()> {
-    let endpoint = driver.endpoint(&machine::spec(ctx, profile)?)?;
-    let guest = machine::connect(ctx, driver, profile, &endpoint, SYNC_DEADLINE)?;
-    guest.run(&Command::new("sync").deadline(SYNC_DEADLINE))?;
-    Ok(())
 }
 
 /// Ends machines of layers under construction that nobody works on any more: their sampan was killed. Their disks stay, and the
@@ -278,10 +249,9 @@ pub(super) fn end_abandoned(ctx: &Context) -> Result<()> {
         let Ok(template) = profile::load(&inner.layout, NODE) else {
             continue;
         };
-        let driver = drivers::open_driver(&template.spec.driver, &inner.layout, &inner.drivers)?;
-        let spec = machine::spec(&inner, &template)?;
-        if driver.state(&spec)? != MachineState::Stopped {
-            driver.kill(&spec)?;
+        let machine = Machine::of(&inner, template)?;
+        if machine.state()? != MachineState::Stopped {
+            machine.driver.kill(&machine.spec)?;
         }
     }
     Ok(())

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::{Context, drivers, keep, machine, profile};
+use super::machine::{self, Machine};
+use super::{Context, drivers, keep, profile};
 use crate::error::{Kind, Result};
 use crate::layout::BundleLayout;
 
@@ -61,11 +62,11 @@ fn of_profile(ctx: &Context, name: &str) -> Result<Vec<PathBuf>> {
     uses.extend(keep::claimed(&files)?);
     match profile::load(&ctx.layout, name) {
         Ok(profile) => {
-            let driver = drivers::open_driver(&profile.spec.driver, &ctx.layout, &ctx.drivers)?;
-            if let Some(snapshots) = driver.snapshots() {
-                uses.extend(snapshots.uses(&machine::spec(ctx, &profile)?)?);
-            }
             uses.push(BundleLayout(ctx.layout.bundles().join(&profile.bundle)).disk());
+            let machine = Machine::of(ctx, profile)?;
+            if let Some(snapshots) = machine.driver.snapshots() {
+                uses.extend(snapshots.uses(&machine.spec)?);
+            }
         }
         Err(error) if matches!(error.kind(), Kind::NotFound | Kind::HostConfig) => {
             // Which driver it had is lost: each one says what it sees.

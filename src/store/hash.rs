@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
@@ -38,11 +38,8 @@ pub fn file(path: &Path, on_progress: &mut dyn FnMut(u64)) -> Result<String> {
 /// # Errors
 /// The I/O error with the path.
 pub fn tree(dir: &Path) -> Result<String> {
-    let mut paths = Vec::new();
-    walk(dir, dir, &mut paths)?;
-    paths.sort();
     let mut key = Key::new("tree");
-    for relative in paths {
+    for relative in super::tree::names(dir)? {
         let path = dir.join(&relative);
         let meta = fs::symlink_metadata(&path).map_err(Error::io(&path))?;
         let value = if meta.is_symlink() {
@@ -57,19 +54,6 @@ pub fn tree(dir: &Path) -> Result<String> {
         key = key.with(&relative.to_string_lossy(), value.as_bytes());
     }
     Ok(key.finish())
-}
-
-fn walk(root: &Path, dir: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(dir).map_err(Error::io(dir))? {
-        let entry = entry.map_err(Error::io(dir))?;
-        let path = entry.path();
-        if entry.file_type().map_err(Error::io(&path))?.is_dir() {
-            walk(root, &path, paths)?;
-        } else if let Ok(relative) = path.strip_prefix(root) {
-            paths.push(relative.to_owned());
-        }
-    }
-    Ok(())
 }
 
 /// The key of a layer: a hash over named inputs. The order in which they are given does not matter; names must be different.

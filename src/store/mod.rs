@@ -6,3 +6,4 @@ pub mod hash;
 pub mod lock;
 pub mod sparse;
 pub mod sums;
+pub mod tree;

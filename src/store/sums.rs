@@ -2,14 +2,13 @@
 //! full one.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, FileTimes};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{File, FileTimes};
 use std::path::Path;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::hash;
+use super::{hash, tree};
 use crate::error::{Error, Kind, Result};
 use crate::progress::{Bar, Cancel, Reporter, Silent, Unit};
 
@@ -31,7 +30,10 @@ pub struct FileSum {
 /// # Errors
 /// The I/O error with the path, or [`Kind::Interrupted`].
 pub fn of_tree(dir: &Path, title: &str, cancel: &Cancel, reporter: &dyn Reporter) -> Result<Sums> {
-    let names = files_in(dir, "")?;
+    let names: Vec<String> = tree::names(dir)?
+        .into_iter()
+        .map(|path| path.to_string_lossy().into_owned())
+        .collect();
     let total = names.iter().map(|name| size(&dir.join(name))).sum();
     let bar = reporter.bar(title, Some(total), Unit::Bytes);
     let sums = sum_all(dir, &names, &*bar)?;
@@ -139,33 +141,4 @@ fn sum_all(dir: &Path, names: &[String], bar: &dyn Bar) -> Result<Vec<(String, F
 
 fn size(path: &Path) -> u64 {
     path.metadata().map_or(0, |meta| meta.len())
-}
-
-/// Paths of all files below a directory, relative to it.
-fn files_in(dir: &Path, prefix: &str) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(dir).map_err(Error::io(dir))? {
-        let entry = entry.map_err(Error::io(dir))?;
-        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
-        if entry.file_type().map_err(Error::io(dir))?.is_dir() {
-            names.extend(files_in(&entry.path(), &format!("{name}/"))?);
-        } else {
-            names.push(name);
-        }
-    }
-    names.sort();
-    Ok(names)
-}
-
-/// Space that a directory takes on the disk in bytes: holes do not count.
-pub fn disk_usage(dir: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(dir) else { return 0 };
-    entries
-        .flatten()
-        .map(|entry| match entry.metadata() {
-            Ok(meta) if meta.is_dir() => disk_usage(&entry.path()),
-            Ok(meta) => meta.blocks() * 512,
-            Err(_) => 0,
-        })
-        .sum()
 }

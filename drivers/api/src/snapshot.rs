@@ -36,7 +36,7 @@ pub trait Snapshot: Send + Sync {
     /// [`crate::DriverError::NoMachine`] when there is none; when `into` is in use or files cannot be written.
     fn freeze(&self, spec: &MachineSpec, into: &Path) -> Result<Effort>;
 
-    /// Makes a layer of a machine, which goes on: a running one runs, a saved one is still saved, one that is powered off boots
+    /// Makes a layer of a machine, which goes on as it was: a running one runs, one that is held is held, a saved one is still saved, one that is powered off boots
     /// its disk (and its layer has no memory). Nothing is copied of a machine at rest. `into` must keep its name: from then on
     /// the machine stands on the layer. If it fails, the machine is as it was; then `into` may be removed unless
     /// [`Snapshot::uses`] names it.
