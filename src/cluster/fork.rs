@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::layer::{self, LayerKind, Manifest};
 use super::machine::{self, Machine};
 use super::profile::Place;
-use super::start::{StartRequest, Started, start_fork};
+use super::start::{StartRequest, Started, start};
 use super::taking::{self, Taken};
 use super::{Context, Profile, cache, drivers, keep, kubeconfig, place, profile, verdict};
 use crate::error::{Error, Kind, Result};
@@ -49,7 +49,7 @@ pub fn fork(
     // The layer's sums take a second for each gigabyte, and nobody needs them before the next `cache verify`.
     std::thread::scope(|scope| {
         let sealing = scope.spawn(|| taken.manifest.seal(&taken.files, &ctx.cancel, &Silent));
-        let started = start_fork(ctx, &request);
+        let started = start(ctx, &request);
         if let Ok(Err(error)) = sealing.join() {
             ctx.reporter
                 .warn(&format!("sums of the new layer cannot be kept: {error}"));
@@ -86,7 +86,7 @@ fn make(ctx: &Context, src: &str, dst: &str) -> Result<(Taken, ClusterSpec)> {
     let spec = machine::spec(ctx, &profile)?;
     source.snapshots()?.fork(&spec, &taken.files.state())?;
     if goes_on(&taken.manifest) {
-        verdict::settle_of(&files, &profile)?;
+        verdict::settle_fork(&files, &profile)?;
     }
     keep::refresh(ctx, &*source.driver, &profile)?;
     atomic::remove(&files.forking())?;

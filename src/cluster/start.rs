@@ -11,7 +11,7 @@ use super::events::{self, Transient};
 use super::layer::Layer;
 use super::profile::Place;
 use super::steps::{self, Step};
-use super::{Context, Profile, drivers, kubeconfig, last_words, machine, profile, status};
+use super::{Context, Profile, drivers, kubeconfig, last_words, machine, profile, status, verdict};
 use crate::bundle::Bundle;
 use crate::error::{Error, Kind, Result};
 use crate::layout::ProfileLayout;
@@ -112,7 +112,7 @@ pub(super) struct Run<'a> {
     api: OnceCell<Api>,
     /// This run started the machine, so this run ends it when it fails.
     pub(super) launched: bool,
-    /// This run let the machine go on where it was saved: the guest has slept.
+    /// The guest has slept: this run let the machine go on where it was saved, or nobody has looked after it since.
     pub(super) woken: bool,
     /// The cluster was brought up completely since its machine started, and its API answers: nothing in the guest is to be done.
     pub(super) settled: bool,
@@ -161,15 +161,7 @@ impl Run<'_> {
 /// written before is there for the next `start`.
 pub fn start(ctx: &Context, request: &StartRequest) -> Result<Started> {
     let steps = if request.download_only { &STEPS[..2] } else { STEPS };
-    take(ctx, request, steps, false)
-}
-
-/// Starts a machine that was made as a fork of another just now.
-///
-/// # Errors
-/// As [`start`].
-pub(super) fn start_fork(ctx: &Context, request: &StartRequest) -> Result<Started> {
-    take(ctx, request, STEPS, true)
+    take(ctx, request, steps)
 }
 
 /// Lets a machine that is held go on.
@@ -177,17 +169,19 @@ pub(super) fn start_fork(ctx: &Context, request: &StartRequest) -> Result<Starte
 /// # Errors
 /// As [`start`].
 pub(super) fn unpause(ctx: &Context, request: &StartRequest) -> Result<Started> {
-    take(ctx, request, UNPAUSE, false)
+    take(ctx, request, UNPAUSE)
 }
 
 /// Takes a profile through these steps.
-fn take(ctx: &Context, request: &StartRequest, steps: &[&dyn Step], is_fork: bool) -> Result<Started> {
+fn take(ctx: &Context, request: &StartRequest, steps: &[&dyn Step]) -> Result<Started> {
     let began = Instant::now();
     let name = &request.spec.name;
     let files = ctx.layout.profile(name);
     let lock = profile::lock(ctx, name, LOCK_DEADLINE)?;
     // Somebody else's entry of this name, or a damaged file, is better known now than after minutes of work.
     kubeconfig::check(ctx, name)?;
+    // One whose first start was interrupted still has to be told.
+    let is_fork = verdict::is_fork(&files);
     let mut run = Run {
         ctx,
         request,
@@ -199,7 +193,7 @@ fn take(ctx: &Context, request: &StartRequest, steps: &[&dyn Step], is_fork: boo
         guest: None,
         api: OnceCell::new(),
         launched: false,
-        woken: false,
+        woken: is_fork,
         settled: false,
         changed: false,
         files,

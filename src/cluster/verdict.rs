@@ -16,6 +16,9 @@ use crate::store::{atomic, hash};
 struct State {
     /// Hash of all that the finished start was made of.
     settled: String,
+    /// The machine was forked from another one, and still has to be told what is its own.
+    #[serde(default)]
+    fork: bool,
 }
 
 /// What a finished start depends on: anything else here, and its steps run again.
@@ -40,11 +43,17 @@ pub(super) fn is_noted(run: &Run<'_>) -> Result<bool> {
 
 /// As [`is_noted`], of any profile.
 pub(super) fn is_noted_of(files: &ProfileLayout, profile: &Profile) -> Result<bool> {
-    let noted = fs::read_to_string(files.state_toml())
-        .ok()
-        .and_then(|text| toml::from_str::<State>(&text).ok());
     let inputs = inputs(profile)?;
-    Ok(noted.is_some_and(|state| state.settled == inputs))
+    Ok(read(files).is_some_and(|state| state.settled == inputs))
+}
+
+/// Whether the machine goes on for the first time since it was forked.
+pub(super) fn is_fork(files: &ProfileLayout) -> bool {
+    read(files).is_some_and(|state| state.fork)
+}
+
+fn read(files: &ProfileLayout) -> Option<State> {
+    toml::from_str(&fs::read_to_string(files.state_toml()).ok()?).ok()
 }
 
 /// Notes that a start has finished.
@@ -52,10 +61,20 @@ pub(super) fn settle(run: &Run<'_>) -> Result<()> {
     settle_of(&run.files, run.profile()?)
 }
 
+/// Notes that a machine was forked from one whose start had finished.
+pub(super) fn settle_fork(files: &ProfileLayout, profile: &Profile) -> Result<()> {
+    write(files, profile, true)
+}
+
 /// Notes of any profile that its cluster is as after a start that has finished.
 pub(super) fn settle_of(files: &ProfileLayout, profile: &Profile) -> Result<()> {
+    write(files, profile, false)
+}
+
+fn write(files: &ProfileLayout, profile: &Profile, fork: bool) -> Result<()> {
     let state = State {
         settled: inputs(profile)?,
+        fork,
     };
     let text = toml::to_string(&state).map_err(|error| {
         Error::new(crate::error::Kind::Internal, "cannot describe the state").because(error)

@@ -218,6 +218,27 @@ fn forks_diverge_and_live_without_each_other() {
     assert_eq!(marks(&env, "c"), ["own", ""]);
 }
 
+/// Its own machine ID and name are what a fork gets when it first goes on, whenever that is.
+#[test]
+fn a_fork_whose_first_start_fails_is_told_who_it_is_by_the_next() {
+    let _alone = alone();
+    let env = TestEnvironment::with_bundle();
+    env.ok(&format!("{START} -p a"));
+    let config = env.layout().driver_cache("fake").join("fake.toml");
+    env.write(&config, "fail_at = \"sh\"");
+    assert_eq!(env.status("fork a b"), 80);
+    std::fs::remove_file(&config).unwrap();
+    let told = |line: &str| {
+        let said = String::from_utf8(env.output(line).stderr).unwrap();
+        let wake = said.lines().find(|line| line.contains("sh -s -- "));
+        let id = wake.and_then(|line| line.split("sh -s -- ").nth(1)?.split_whitespace().nth(2));
+        id.map(|id| id.trim_matches('\'').len())
+    };
+    assert_eq!(told("start -p b -vv"), Some(32));
+    env.ok("stop -p b");
+    assert_eq!(told("start -p b -vv"), Some(0));
+}
+
 #[test]
 fn what_cannot_be_forked_is_told() {
     let _alone = alone();

@@ -49,7 +49,7 @@ fn launch(run: &mut Run<'_>) -> Result<()> {
     match &run.layer {
         Some(layer) => {
             snapshots.fork(&spec, &layer.files.state())?;
-            verdict::settle(run)?;
+            verdict::settle_fork(&run.files, run.profile()?)?;
             run.is_fork = true;
         }
         None => run.driver.create(&spec)?,
@@ -59,6 +59,7 @@ fn launch(run: &mut Run<'_>) -> Result<()> {
     let started = snapshots.resume(&spec)?;
     match &started {
         Started::Booted(reason) => {
+            run.woken = false;
             verdict::forget(&run.files)?;
             if let Some(reason) = reason {
                 run.ctx.reporter.warn(&format!(
