@@ -40,6 +40,7 @@ mod version;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use sampan_driver::{
@@ -73,6 +74,8 @@ pub struct QemuConfig {
 #[derive(Debug, Clone)]
 pub struct Qemu {
     config: QemuConfig,
+    /// Asked for its version once: one start wants to know it four times, and asking takes 40 ms.
+    found: OnceLock<Found>,
 }
 
 /// QEMU as found on this host.
@@ -89,7 +92,10 @@ struct Found {
 impl Qemu {
     /// A driver that knows its surroundings.
     pub fn new(config: QemuConfig) -> Self {
-        Self { config }
+        Self {
+            config,
+            found: OnceLock::new(),
+        }
     }
 
     fn image_tool(&self) -> Result<PathBuf> {
@@ -101,8 +107,18 @@ impl Qemu {
         )
     }
 
-    /// Looks for QEMU and for what accelerates it.
-    fn find(&self) -> Result<Found> {
+    /// QEMU and what accelerates it.
+    fn find(&self) -> Result<&Found> {
+        match self.found.get() {
+            Some(found) => Ok(found),
+            None => {
+                let found = self.look()?;
+                Ok(self.found.get_or_init(|| found))
+            }
+        }
+    }
+
+    fn look(&self) -> Result<Found> {
         let config = &self.config;
         let arch = Arch::of_host().ok_or_else(|| DriverError::Unsupported {
             what: format!("the qemu driver does not know {} hosts", std::env::consts::ARCH),
@@ -178,7 +194,7 @@ impl Driver for Qemu {
         Ok(Health {
             version: found.version.to_string(),
             accelerator: found.verdict.accelerator.name().to_owned(),
-            reason: found.verdict.reason,
+            reason: found.verdict.reason.clone(),
         })
     }
 

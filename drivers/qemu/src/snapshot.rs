@@ -12,7 +12,7 @@ use crate::{Qemu, disk, files, ram};
 
 impl Snapshot for Qemu {
     fn identity(&self, spec: &MachineSpec) -> Result<String> {
-        let identity = Machine::new(spec).identity(&self.find()?);
+        let identity = Machine::new(spec).identity(self.find()?);
         Ok(format!(
             "{}\n{}\n{}",
             identity.qemu,
@@ -26,12 +26,12 @@ impl Snapshot for Qemu {
         let written = match machine.running()? {
             Some(_) => {
                 machine.vacant(into)?;
-                machine.put_away(&found, true)?
+                machine.put_away(found, true)?
             }
             None => Effort::default(),
         };
         let put_away = since.elapsed();
-        machine.freeze(&found, &self.image_tool()?, into)?;
+        machine.freeze(found, &self.image_tool()?, into)?;
         Ok(Effort {
             paused: written.paused + since.elapsed().saturating_sub(put_away),
             ..written
@@ -41,9 +41,9 @@ impl Snapshot for Qemu {
     fn checkpoint(&self, spec: &MachineSpec, into: &Path) -> Result<Effort> {
         let (machine, found, image_tool) = (Machine::new(spec), self.find()?, self.image_tool()?);
         if machine.running()?.is_some() {
-            return machine.checkpoint(&found, &image_tool, into);
+            return machine.checkpoint(found, &image_tool, into);
         }
-        machine.share(&found, &image_tool, into)?;
+        machine.share(found, &image_tool, into)?;
         Ok(Effort::default())
     }
 
@@ -70,7 +70,7 @@ impl Snapshot for Qemu {
         if machine.process()?.is_some() && machine.running()?.is_none() {
             return Ok(Effort::default());
         }
-        machine.put_away(&self.find()?, false)
+        machine.put_away(self.find()?, false)
     }
 
     fn resume(&self, spec: &MachineSpec) -> Result<Started> {
@@ -82,7 +82,7 @@ impl Snapshot for Qemu {
             machine.wake(&process)?;
             return Ok(Started::Running);
         }
-        machine.resume(&self.find()?)
+        machine.resume(self.find()?)
     }
 
     fn pause(&self, spec: &MachineSpec) -> Result<()> {
