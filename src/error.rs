@@ -221,6 +221,9 @@ impl From<DriverError> for Error {
             DriverError::Unsupported { hint, .. } => Self::new(Kind::DriverUnsupported, message).hint(hint),
             DriverError::PortTaken { .. } => Self::new(Kind::PortTaken, message)
                 .hint("see what listens there with `ss -ltnp`, end it, then start again"),
+            DriverError::PortRefused { .. } => Self::new(Kind::Network, message).hint(
+                "use a port from 1024 on, or allow low ports: sudo sysctl net.ipv4.ip_unprivileged_port_start=80",
+            ),
             DriverError::NoMachine(_) => {
                 Self::new(Kind::NotRunning, message).hint("run `sampan start` to make and start it")
             }

@@ -43,10 +43,7 @@ impl Machine {
             disk: Disk { base, size_mib: 8192 },
             extra_disks: Vec::new(),
             boot: None,
-            forwards: vec![Forward {
-                host: free_port(),
-                guest_port: provision::API_PORT,
-            }],
+            forwards: vec![Forward::tcp(free_port(), provision::API_PORT)],
         };
         let machine = Self { dir, driver, spec };
         machine.driver.create(&machine.spec).unwrap();

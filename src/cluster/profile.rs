@@ -130,10 +130,7 @@ impl Profile {
             (self.ssh_port, 22),
             (self.docker_port, provision::DOCKER_PORT),
         ];
-        let forward = |(port, guest_port)| Forward {
-            host: SocketAddr::new(self.address, port),
-            guest_port,
-        };
+        let forward = |(port, guest_port)| Forward::tcp(SocketAddr::new(self.address, port), guest_port);
         ports
             .into_iter()
             .filter(|&(port, _)| port != 0)

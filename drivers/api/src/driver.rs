@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::command::{CommandError, Runner};
+use crate::forward::PortForward;
 use crate::snapshot::Snapshot;
 use crate::spec::{Forward, MachineSpec};
 
@@ -86,6 +87,11 @@ pub trait Driver: Send + Sync {
     fn snapshots(&self) -> Option<&dyn Snapshot> {
         None
     }
+
+    /// The ability to add and remove forwards while the machine runs; there when [`Features::publishing`] says so.
+    fn port_forward(&self) -> Option<&dyn PortForward> {
+        None
+    }
 }
 
 /// What a driver can do, as data.
@@ -95,6 +101,8 @@ pub struct Features {
     pub direct_boot: bool,
     /// Forwards are listening from the start, without root.
     pub forwards: bool,
+    /// Forwards can be added to and removed from a running machine.
+    pub publishing: bool,
     /// Machines can listen on any 127.x address (Linux), not only on 127.0.0.1.
     pub loopback_range: bool,
     /// Machines can be saved and resumed with their memory.
@@ -182,6 +190,12 @@ pub enum DriverError {
     #[error("port {port} is in use on the host")]
     PortTaken {
         /// The address and port that could not be listened on.
+        port: SocketAddr,
+    },
+    /// The system does not let this user listen on a port: a low one, as a rule.
+    #[error("the system does not allow this user to listen on {port}")]
+    PortRefused {
+        /// The address and port that may not be listened on.
         port: SocketAddr,
     },
     /// There is no such machine, or it does not run.

@@ -8,12 +8,14 @@ mod command;
 #[cfg(feature = "contract")]
 pub mod contract;
 mod driver;
+mod forward;
 mod host;
 mod snapshot;
 mod spec;
 
 pub use command::{Command, CommandError, Failure, Output, Runner, Stream};
 pub use driver::{Driver, DriverError, Endpoint, Features, Health, MachineState, Result};
+pub use forward::{PortForward, refused};
 pub use host::Host;
 pub use snapshot::{Effort, Snapshot, Started};
-pub use spec::{DirectBoot, Disk, ExtraDisk, Forward, MachineSpec};
+pub use spec::{DirectBoot, Disk, ExtraDisk, Forward, MachineSpec, Protocol};

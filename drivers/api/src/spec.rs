@@ -1,5 +1,6 @@
 //! What a machine is made of, in no driver's own terms.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -55,11 +56,60 @@ pub struct DirectBoot {
     pub cmdline: String,
 }
 
-/// A TCP port of the host that leads to a port of the guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What a port speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// Connections.
+    #[default]
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+/// A port of the host that leads to a port of the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Forward {
     /// Where it listens on the host; always a loopback address.
     pub host: SocketAddr,
     /// The guest's port.
     pub guest_port: u16,
+    /// What is spoken there.
+    #[serde(default)]
+    pub protocol: Protocol,
+}
+
+impl Forward {
+    /// A forward of connections.
+    pub fn tcp(host: SocketAddr, guest_port: u16) -> Self {
+        Self {
+            host,
+            guest_port,
+            protocol: Protocol::Tcp,
+        }
+    }
+
+    /// A forward of datagrams.
+    pub fn udp(host: SocketAddr, guest_port: u16) -> Self {
+        Self {
+            host,
+            guest_port,
+            protocol: Protocol::Udp,
+        }
+    }
+}
+
+impl fmt::Display for Forward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}->{}", self.protocol, self.host, self.guest_port)
+    }
 }

@@ -44,6 +44,11 @@ impl Files {
         self.dir.join("listening")
     }
 
+    /// The port of 127.0.0.1 at which the running machine takes orders about its forwards.
+    pub(crate) fn control(&self) -> PathBuf {
+        self.dir.join("control")
+    }
+
     pub(crate) fn log(&self) -> PathBuf {
         self.dir.join("serial.log")
     }

@@ -10,6 +10,7 @@
 //! | `process`  | starting, recognising and ending the machine's process       |
 //! | `guest`    | what commands in the guest do                                |
 //! | `machine`  | the body of the machine's process                            |
+//! | `forwards` | ports that come and go while the machine runs                |
 //! | `http`     | just enough of HTTP                                          |
 //! | `cluster`  | just enough of the Kubernetes API                            |
 //! | `objects`  | the states of objects that controllers would bring about     |
@@ -18,6 +19,7 @@
 
 mod cluster;
 mod files;
+mod forwards;
 mod guest;
 mod http;
 mod machine;
@@ -33,7 +35,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sampan_driver::{
-    Driver, DriverError, Endpoint, Features, Health, MachineSpec, MachineState, Result, Runner, Snapshot,
+    Driver, DriverError, Endpoint, Features, Health, MachineSpec, MachineState, PortForward, Result, Runner,
+    Snapshot,
 };
 use serde::{Deserialize, Serialize};
 
@@ -188,6 +191,7 @@ impl Driver for Fake {
         Features {
             direct_boot: true,
             forwards: true,
+            publishing: true,
             loopback_range: cfg!(target_os = "linux"),
             snapshots: cfg!(target_os = "linux"),
             ssh: self.wants_ssh(),
@@ -268,6 +272,10 @@ impl Driver for Fake {
 
     fn snapshots(&self) -> Option<&dyn Snapshot> {
         self.features().snapshots.then_some(self)
+    }
+
+    fn port_forward(&self) -> Option<&dyn PortForward> {
+        Some(self)
     }
 }
 

@@ -1,7 +1,8 @@
-//! The body of a machine's process: listens on all its forwards; behind the API's is a small cluster, behind the others nobody.
+//! The body of a machine's process: listens on all its forwards; behind the API's is a small cluster, behind sshd's and Docker's nobody,
+//! behind all others somebody who answers every connection with a page that names the guest's port.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,11 +16,16 @@ use sampan_driver::Forward;
 use crate::FakeConfig;
 use crate::cluster::Cluster;
 use crate::files::{self, Files};
+use crate::forwards::Board;
 use crate::guest::{API_CERT, API_KEY, BOOT_ID, Guest};
 use crate::{http, saved};
 
 /// The apiserver's port in the guest.
 const API_PORT: u16 = 8443;
+
+/// Ports of the guest behind which nobody is.
+const SSH_PORT: u16 = 22;
+const DOCKER_PORT: u16 = 2376;
 
 /// How long a port that was in use a moment ago may take to become free.
 const PORT_DEADLINE: Duration = Duration::from_millis(300);
@@ -65,14 +71,15 @@ fn boot(dir: &Path) -> io::Result<()> {
     if config.hangs_at("sshd") {
         writeln!(io::stdout(), "panic: told to hang before sshd")?;
     }
-    files::write(&files.listening(), b"ok")?;
     let server = Server {
-        files,
+        files: files.clone(),
         guest,
         name: machine.name,
         cache: machine.cache,
         cluster: Arc::default(),
     };
+    Arc::<Board>::default().open(server.clone(), &files)?;
+    files::write(&files.listening(), b"ok")?;
     let threads: Vec<_> = listeners
         .into_iter()
         .map(|(forward, listener)| {
@@ -99,8 +106,20 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
+/// Answers the first request, whatever it is.
+fn page(guest_port: u16, mut stream: TcpStream) -> io::Result<()> {
+    let mut request = [0; 4096];
+    let _ = stream.read(&mut request)?;
+    let text = format!("guest port {guest_port}\n");
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}",
+        text.len()
+    )
+}
+
 #[derive(Clone)]
-struct Server {
+pub(crate) struct Server {
     files: Files,
     guest: Guest,
     name: String,
@@ -112,11 +131,18 @@ struct Server {
 impl Server {
     fn accept(&self, forward: Forward, listener: &TcpListener) {
         for stream in listener.incoming().flatten() {
-            let server = self.clone();
-            if forward.guest_port == API_PORT {
-                // A client that goes away or speaks nonsense is its own problem.
-                thread::spawn(move || server.serve(stream));
-            }
+            self.welcome(forward.guest_port, stream);
+        }
+    }
+
+    /// Somebody connected to a port of the guest.
+    pub(crate) fn welcome(&self, guest_port: u16, stream: TcpStream) {
+        let server = self.clone();
+        // A client that goes away or speaks nonsense is its own problem.
+        match guest_port {
+            API_PORT => drop(thread::spawn(move || server.serve(stream))),
+            SSH_PORT | DOCKER_PORT => {}
+            _ => drop(thread::spawn(move || page(guest_port, stream))),
         }
     }
 

@@ -26,16 +26,7 @@ fn spec(dir: &Path) -> MachineSpec {
         },
         extra_disks: Vec::new(),
         boot: None,
-        forwards: vec![
-            Forward {
-                host: free_port(),
-                guest_port: 8443,
-            },
-            Forward {
-                host: free_port(),
-                guest_port: 22,
-            },
-        ],
+        forwards: vec![Forward::tcp(free_port(), 8443), Forward::tcp(free_port(), 22)],
     }
 }
 

@@ -92,10 +92,7 @@ fn spec(dir: &Path, name: &str) -> MachineSpec {
         },
         extra_disks: Vec::new(),
         boot: None,
-        forwards: vec![Forward {
-            host,
-            guest_port: 8443,
-        }],
+        forwards: vec![Forward::tcp(host, 8443)],
     }
 }
 

@@ -43,10 +43,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             initrd: bundle.join("initrd.img"),
             cmdline: cmdline.clone(),
         }),
-        forwards: vec![Forward {
-            host: ([127, 0, 0, 1], port).into(),
-            guest_port: 22,
-        }],
+        forwards: vec![Forward::tcp(([127, 0, 0, 1], port).into(), 22)],
     };
     let (source, layer) = (spec("linux-source", 24022), dir.join("linux-layer"));
     let forks = [spec("linux-one", 24023), spec("linux-two", 24024)];

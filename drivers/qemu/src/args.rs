@@ -9,6 +9,7 @@ use sampan_driver::{DirectBoot, Forward, MachineSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::files;
+use crate::forwards::rule;
 pub(crate) use crate::memory::{Memory, MemoryBackend, Start};
 
 /// What the guest's CPU is.
@@ -136,6 +137,9 @@ pub(crate) enum Boot {
     Bios(&'static str),
 }
 
+/// The id of the only network device.
+pub(crate) const NETDEV: &str = "net0";
+
 /// Whether the guest's memory is a file in the machine's directory: on macOS, the only host of HVF and one without memfd.
 pub(crate) fn memory_is_a_file(accelerator: Accelerator) -> bool {
     accelerator == Accelerator::Hvf || cfg!(target_os = "macos")
@@ -174,7 +178,7 @@ impl Arguments {
             boot,
             drives: drives(spec),
             netdev: Netdev {
-                id: "net0",
+                id: NETDEV,
                 hostfwd: spec.forwards.clone(),
             },
             devices: match arch {
@@ -367,7 +371,7 @@ impl Netdev {
         let forwards: String = self
             .hostfwd
             .iter()
-            .map(|Forward { host, guest_port }| format!(",hostfwd=tcp:{host}-:{guest_port}"))
+            .map(|forward| format!(",hostfwd={}", rule(forward)))
             .collect();
         line.switch("netdev", format!("user,id={},ipv6=off{forwards}", self.id));
         // No option ROM: nobody boots from the network.

@@ -30,14 +30,8 @@ fn spec() -> MachineSpec {
             cmdline: "root=LABEL=sampan-root ro console=ttyS0\n".into(),
         }),
         forwards: vec![
-            Forward {
-                host: "127.77.0.1:8443".parse().unwrap(),
-                guest_port: 8443,
-            },
-            Forward {
-                host: "127.77.0.1:2222".parse().unwrap(),
-                guest_port: 22,
-            },
+            Forward::tcp("127.77.0.1:8443".parse().unwrap(), 8443),
+            Forward::tcp("127.77.0.1:2222".parse().unwrap(), 22),
         ],
     }
 }

@@ -5,6 +5,7 @@
 //! | `args`    | QEMU's command line                                          |
 //! | `disk`    | the system disk, and whether all files are there             |
 //! | `files`   | names in a machine's directory                               |
+//! | `forwards` | ports of the host that lead into the guest                  |
 //! | `init`    | the tiny guest that tries an accelerator                     |
 //! | `layer`   | layers of machines at rest, machines on layers               |
 //! | `machine` | one machine: start, stop, forwards                           |
@@ -23,6 +24,7 @@
 mod args;
 mod disk;
 mod files;
+mod forwards;
 mod init;
 mod layer;
 mod machine;
@@ -44,7 +46,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use sampan_driver::{
-    Driver, DriverError, Endpoint, Features, Health, MachineSpec, MachineState, Result, Snapshot,
+    Driver, DriverError, Endpoint, Features, Health, MachineSpec, MachineState, PortForward, Result, Snapshot,
 };
 
 pub use args::{Accelerator, Arch};
@@ -182,6 +184,7 @@ impl Driver for Qemu {
         Features {
             direct_boot: true,
             forwards: true,
+            publishing: true,
             loopback_range: cfg!(target_os = "linux"),
             snapshots: cfg!(target_os = "linux"),
             ssh: true,
@@ -238,5 +241,9 @@ impl Driver for Qemu {
 
     fn snapshots(&self) -> Option<&dyn Snapshot> {
         self.features().snapshots.then_some(self)
+    }
+
+    fn port_forward(&self) -> Option<&dyn PortForward> {
+        Some(self)
     }
 }

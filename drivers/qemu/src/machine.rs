@@ -9,14 +9,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use sampan_driver::{Command, DriverError, Endpoint, Forward, MachineSpec, Result};
+use sampan_driver::{Command, DriverError, Endpoint, MachineSpec, Result};
 use serde_json::json;
 
 use crate::Found;
 use crate::args::{self, Arguments, Start};
 use crate::process::{self, Process, Starting};
 use crate::qmp::{Qmp, QmpError};
-use crate::{disk, files};
+use crate::{disk, files, forwards};
 
 /// From the start of QEMU to a running machine; it takes a quarter of a second.
 pub(crate) const START_LIMIT: Duration = Duration::from_secs(30);
@@ -83,7 +83,7 @@ impl<'a> Machine<'a> {
 
     /// Starts QEMU.
     pub(crate) fn launch(&self, found: &Found, start: &Start) -> Result<Starting> {
-        self.check_forwards()?;
+        self.spec.forwards.iter().try_for_each(forwards::check)?;
         disk::check_files(self.spec)?;
         process::settle(self.dir, QMP_LIMIT);
         process::clean(self.dir);
@@ -145,22 +145,6 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Forwards have to be what QEMU can do and what we allow.
-    fn check_forwards(&self) -> Result<()> {
-        match self
-            .spec
-            .forwards
-            .iter()
-            .find(|forward| !forward.host.is_ipv4() || !forward.host.ip().is_loopback())
-        {
-            None => Ok(()),
-            Some(Forward { host, .. }) => Err(DriverError::Unsupported {
-                what: format!("qemu cannot forward from {host}"),
-                hint: "forward from a loopback address such as 127.0.0.1".to_owned(),
-            }),
-        }
-    }
-
     /// Why QEMU did not come up: its own words, or the port that is in use.
     pub(crate) fn explain(&self, what: &str) -> DriverError {
         let log = fs::read_to_string(self.path(files::QEMU_LOG)).unwrap_or_default();
@@ -186,7 +170,7 @@ impl<'a> Machine<'a> {
         let listening = Qmp::connect(&self.path(files::QUERY), QUERY_LIMIT)
             .and_then(|mut qmp| qmp.human("info usernet", QUERY_LIMIT));
         let forwards = match listening {
-            Ok(table) => forwards(&table, &self.spec.forwards),
+            Ok(table) => forwards::in_order(&table, &self.spec.forwards),
             Err(error) => {
                 tracing::debug!(%error, "qemu does not tell its forwards");
                 self.spec
@@ -286,38 +270,6 @@ impl<'a> Machine<'a> {
 fn refused_forward(line: &str) -> Option<SocketAddr> {
     let (_, rule) = line.split_once("Could not set up host forwarding rule '")?;
     rule.strip_prefix("tcp:")?.split_once('-')?.0.parse().ok()
-}
-
-/// Forwards as `info usernet` lists them, in the order they were asked for; others come last.
-///
-/// ```text
-///   Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ
-///   TCP[HOST_FORWARD]  13      127.77.0.1  8443       10.0.2.15  8443     0     0
-/// ```
-fn forwards(table: &str, wanted: &[Forward]) -> Vec<Forward> {
-    let mut found: Vec<Forward> = table
-        .lines()
-        .filter_map(|line| {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            let ["TCP[HOST_FORWARD]", _, ip, port, _, guest_port, ..] = words[..] else {
-                return None;
-            };
-            let host = SocketAddr::new(ip.parse().ok()?, port.parse().ok()?);
-            Some(Forward {
-                host,
-                guest_port: guest_port.parse().ok()?,
-            })
-        })
-        .collect();
-    let place = |forward: &Forward| {
-        let asked = |wanted: &Forward| {
-            wanted.guest_port == forward.guest_port
-                && (wanted.host == forward.host || wanted.host.port() == 0)
-        };
-        wanted.iter().position(asked).unwrap_or(usize::MAX)
-    };
-    found.sort_by_key(place);
-    found
 }
 
 /// The last lines of what QEMU printed.

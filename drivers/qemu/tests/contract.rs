@@ -42,16 +42,7 @@ impl Ground {
                 serial: "sampan-parts".into(),
             }],
             boot: None,
-            forwards: vec![
-                Forward {
-                    host: free_port(),
-                    guest_port: 8443,
-                },
-                Forward {
-                    host: free_port(),
-                    guest_port: 22,
-                },
-            ],
+            forwards: vec![Forward::tcp(free_port(), 8443), Forward::tcp(free_port(), 22)],
         };
         Self { dir, spec }
     }

@@ -120,7 +120,7 @@ pub(crate) fn spec(dir: &Path, name: &str, host: SocketAddr) -> MachineSpec {
         },
         extra_disks: Vec::new(),
         boot: None,
-        forwards: vec![Forward { host, guest_port: 22 }],
+        forwards: vec![Forward::tcp(host, 22)],
     }
 }
 
