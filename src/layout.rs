@@ -12,6 +12,8 @@
 //!                   /pki/               ca.crt, ca.key, admin.crt, admin.key
 //!                          docker-ca.crt, docker-ca.key, docker-server.crt, docker-server.key
 //!                   /docker/            ca.pem, cert.pem, key.pem: what the user's docker shows and trusts
+//!                   /ports.toml         the user's own forwards
+//!                   /supervisor.sock, supervisor.lock, supervisor.log   the process that publishes ports
 //!                   /seed.img           FAT image the guest reads its identity from
 //!                   /machine/           the driver's own: disk, sockets, pidfile, serial log
 //!                   /kept/              hard links to what the machine stands on, against removal by hand
@@ -191,6 +193,26 @@ impl ProfileLayout {
     /// What is going on right now.
     pub fn events(&self) -> PathBuf {
         self.dir.join("events.json")
+    }
+
+    /// The user's own forwards.
+    pub fn ports(&self) -> PathBuf {
+        self.dir.join("ports.toml")
+    }
+
+    /// The supervisor's socket.
+    pub fn supervisor_socket(&self) -> PathBuf {
+        self.dir.join("supervisor.sock")
+    }
+
+    /// Held by the one supervisor.
+    pub fn supervisor_lock(&self) -> PathBuf {
+        self.dir.join("supervisor.lock")
+    }
+
+    /// What the supervisor did.
+    pub fn supervisor_log(&self) -> PathBuf {
+        self.dir.join("supervisor.log")
     }
 
     /// The user's private key for the guest.

@@ -19,4 +19,5 @@ pub mod provision;
 pub mod remote;
 pub mod settings;
 pub mod store;
+pub mod supervisor;
 pub mod ui;

@@ -91,7 +91,7 @@ impl<'a> Machine<'a> {
 ///
 /// # Errors
 /// When the bundle's kernel command line cannot be read.
-pub(super) fn spec(ctx: &Context, profile: &Profile) -> Result<MachineSpec> {
+pub(crate) fn spec(ctx: &Context, profile: &Profile) -> Result<MachineSpec> {
     let files = ctx.layout.profile(&profile.spec.name);
     let bundle = BundleLayout(ctx.layout.bundles().join(&profile.bundle));
     // A machine whose bundle is gone can still be stopped and removed; the driver says what is missing when it starts.
@@ -142,7 +142,7 @@ pub(super) fn target(ctx: &Context, profile: &Profile) -> remote::Target {
 ///
 /// # Errors
 /// When the machine does not run, or sshd does not answer until the deadline.
-pub(super) fn connect(
+pub(crate) fn connect(
     ctx: &Context,
     driver: &dyn Driver,
     profile: &Profile,

@@ -1,0 +1,55 @@
+//! The supervisor: one detached process for each running profile (`sampan supervise`) that keeps the host's ports equal to what the
+//! cluster's Services want, and the guest's clock right. It is found through a socket in the profile's directory; if it dies, what is
+//! published stays, and the next command that needs it starts it again. It ends with the machine.
+//!
+//! | module    | responsible for                                                                 |
+//! |-----------|---------------------------------------------------------------------------------|
+//! | `client`  | finding, starting, asking and ending it, for everybody else                     |
+//! | `protocol`, `socket` | what is said, and the socket it is said through                      |
+//! | `ports`   | the user's own forwards: `ports.toml`                                           |
+//! | `service` | what of a Service matters here                                                  |
+//! | `plan`    | from Services to wanted forwards, and what to change; no side effects            |
+//! | `board`   | what is published: makes the driver's forwards equal to the plan                 |
+//! | `api`     | watching Services; their status and events                                      |
+//! | `clock`   | whether the host slept or its clock was set                                     |
+//! | `log`     | `supervisor.log`                                                                |
+//! | `run`, `server` | the process itself                                                        |
+
+#![expect(dead_code, unused_imports, reason = "the process itself follows")]
+
+mod client;
+mod log;
+pub mod ports;
+mod protocol;
+mod socket;
+
+use std::net::SocketAddr;
+
+pub use sampan_driver::Protocol;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use client::{end, nudge};
+pub use client::{ensure, follow, published, rules};
+
+/// One port of one Service, and where the host reaches it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Publication {
+    /// The Service's namespace.
+    pub namespace: String,
+    /// The Service's name.
+    pub service: String,
+    /// The name of its port, if it has one.
+    pub port_name: Option<String>,
+    /// The Service's own port.
+    pub port: u16,
+    /// The node's port that leads to it, if there is one.
+    pub node_port: Option<u16>,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Where the host reaches it; none while there is trouble.
+    pub at: Option<SocketAddr>,
+    /// Published as a port of a load balancer, not as a node's port: a Service of type LoadBalancer has both.
+    pub for_load_balancer: bool,
+    /// Why it is not reached, in words for people.
+    pub trouble: Option<String>,
+}
