@@ -139,7 +139,10 @@ fn with_host(list: &str, host: &str) -> String {
 pub fn check_certificates(dir: &Path) -> Result<()> {
     for name in ["ca.pem", "cert.pem", "key.pem"] {
         let path = dir.join(name);
-        let readable = std::fs::File::open(&path).and_then(|file| file.metadata());
+        let readable = std::fs::File::open(&path).and_then(|file| match file.metadata()?.is_file() {
+            true => Ok(()),
+            false => Err(std::io::Error::other("it is no file")),
+        });
         if let Err(error) = readable {
             let hint = match error.kind() {
                 std::io::ErrorKind::NotFound => {

@@ -19,6 +19,9 @@ const VERSION: &str = "/v1.48";
 /// For questions that are answered at once.
 const QUICK: Duration = Duration::from_secs(30);
 
+/// The header with credentials for a registry.
+const AUTH: &str = "X-Registry-Auth";
+
 /// One word of Docker's while it works.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said {
@@ -91,6 +94,14 @@ impl Engine {
         }
     }
 
+    /// All images that Docker has, as its API lists them.
+    ///
+    /// # Errors
+    /// When Docker does not answer.
+    pub fn images(&self) -> Result<Value> {
+        self.json("/images/json", &[("digests", "1")])
+    }
+
     /// Whether all that an image is made of is there for the node's architecture. An archive that lacks something is loaded without a
     /// word by Docker, whatever that is.
     pub(super) fn is_complete(&self, image: &str, arch: &str) -> Result<bool> {
@@ -129,30 +140,34 @@ impl Engine {
         send(self.request(Method::DELETE, &path), &path).map(drop)
     }
 
-    /// Has Docker fetch an image.
+    /// Has Docker fetch an image, with [credentials](super::credentials) where there are some.
     ///
     /// # Errors
     /// What Docker says.
-    pub fn pull(&self, image: &str, on: &mut dyn FnMut(Said)) -> Result<()> {
+    pub fn pull(&self, image: &str, credentials: Option<&str>, on: &mut dyn FnMut(Said)) -> Result<()> {
         let (repository, tag) = name::split(image);
         let query = [("fromImage", repository), ("tag", tag)];
         let path = "/images/create";
-        follow(send(self.request(Method::POST, path).query(&query), path)?, on)
-            .map_err(|error| error.with_kind(Kind::Internet))
+        let request = self.request(Method::POST, path).query(&query);
+        let request = match credentials {
+            Some(credentials) => request.header(AUTH, credentials),
+            None => request,
+        };
+        follow(send(request, path)?, on).map_err(|error| error.with_kind(Kind::Internet))
     }
 
-    /// Has Docker send an image to its registry.
+    /// Has Docker send an image to its registry, with [credentials](super::credentials) where there are some.
     ///
     /// # Errors
     /// What Docker says.
-    pub fn push(&self, image: &str, on: &mut dyn FnMut(Said)) -> Result<()> {
+    pub fn push(&self, image: &str, credentials: Option<&str>, on: &mut dyn FnMut(Said)) -> Result<()> {
         let (repository, tag) = name::split(image);
         let path = format!("/images/{repository}/push");
         let request = self
             .request(Method::POST, &path)
             .query(&[("tag", tag)])
-            // An empty set of credentials.
-            .header("X-Registry-Auth", "e30=");
+            // Without the header Docker refuses; this is an empty set of credentials.
+            .header(AUTH, credentials.unwrap_or("e30="));
         follow(send(request, &path)?, on).map_err(|error| error.with_kind(Kind::Internet))
     }
 

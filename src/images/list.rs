@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Engine, full_name};
-use crate::error::Result;
+use super::full_name;
 
 /// One image with all its names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -30,17 +29,9 @@ struct Names {
     size: u64,
 }
 
-/// Docker's images, those of the node itself (`own`: full names with tag, and digest) and those that Kubernetes pulled, as the node
-/// tells them (`node`, an object of the cluster's API).
-///
-/// # Errors
-/// When Docker does not answer.
-pub fn list(engine: &Engine, own: &[(String, String)], node: Option<&Value>) -> Result<Vec<Listed>> {
-    let docker = engine.json("/images/json", &[("digests", "1")])?;
-    Ok(merge(&docker, own, node))
-}
-
-fn merge(docker: &Value, own: &[(String, String)], node: Option<&Value>) -> Vec<Listed> {
+/// Docker's images ([`super::Engine::images`]), those of the node itself (`own`: full names with tag, and digest) and those that Kubernetes
+/// pulled, as the node tells them (`node`, an object of the cluster's API).
+pub fn list(docker: &Value, own: &[(String, String)], node: Option<&Value>) -> Vec<Listed> {
     let mut all: BTreeMap<String, Names> = BTreeMap::new();
     let texts = |value: &Value| -> Vec<String> {
         let list = value.as_array().into_iter().flatten().filter_map(Value::as_str);
@@ -125,7 +116,7 @@ mod tests {
             { "names": ["docker.io/library/removed:1"], "sizeBytes": 5 },
             { "names": ["r.example/pulled@sha256:ee", "r.example/pulled:1"], "sizeBytes": 9 },
         ] } });
-        let all = merge(&docker, &own, Some(&node));
+        let all = list(&docker, &own, Some(&node));
         let seen: Vec<_> = all
             .iter()
             .map(|image| (image.id.as_str(), image.repo_tags.join(" "), image.size.as_str()))

@@ -5,6 +5,7 @@
 
 pub mod archive;
 pub mod context;
+mod credentials;
 mod dockerignore;
 mod engine;
 mod list;
@@ -13,6 +14,7 @@ mod name;
 mod parts;
 mod unpacked;
 
+pub use credentials::credentials;
 pub use engine::{Engine, Said};
 pub use list::{Listed, list};
 pub use load::{Loaded, Node, load};

@@ -1,12 +1,13 @@
 //! What points docker to a cluster, and what is told when nothing can.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
 use crate::life::alone;
 use crate::saving::START;
-use crate::support::TestEnvironment;
+use crate::support::{TestEnvironment, is_root};
 
 /// Evaluates what a line prints, as a user's shell does, and gives its exit status.
 fn eval_status(env: &TestEnvironment, line: &str) -> i32 {
@@ -71,6 +72,22 @@ fn there_is_no_podman() {
 }
 
 #[test]
+fn docker_is_there_but_pods_do_not_run_on_it() {
+    let env = TestEnvironment::new();
+    insta::assert_snapshot!(env.run("start --container-runtime docker"), @r#"
+    status: 15
+    --- stdout
+    --- stderr
+    X Exiting due to NOT_FOUND_CRI_DOCKERD: pods cannot run on Docker itself: that takes a cri-dockerd, which the bundle has not, as it is in no package registry
+    hint: leave the flag out: pods run on the containerd that the cluster's Docker runs on, so what `docker build` makes after `eval $(sampan docker-env)` is there for them
+    "#);
+    assert!(
+        !env.run("start --container-runtime=containerd --dry-run")
+            .contains("cri-dockerd")
+    );
+}
+
+#[test]
 fn a_running_cluster_is_pointed_to() {
     let _alone = alone();
     let mut env = TestEnvironment::with_bundle();
@@ -113,6 +130,77 @@ fn a_running_cluster_is_pointed_to() {
         seen.starts_with("status: 38\n--- stdout\nfalse exit code 38\n") && seen.contains("key.pem"),
         "{seen}"
     );
+}
+
+#[test]
+fn certificates_that_cannot_be_read_are_told() {
+    let _alone = alone();
+    let env = TestEnvironment::with_bundle();
+    env.ok(START);
+    let dir = env.layout().profile("sampan").docker();
+    let key = dir.join("key.pem");
+
+    // Somebody whom permissions stop, with files of theirs.
+    if is_root() {
+        own(&env.sampan_home(), 65534);
+    }
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o000)).unwrap();
+    let output = env.unprivileged("docker-env");
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
+    let seen = env.seen(&output);
+    assert!(
+        seen.starts_with("status: 38\n--- stdout\nfalse exit code 38\n")
+            && seen.contains("hint: they are yours alone to read: `chmod 700"),
+        "{seen}"
+    );
+
+    // Rubbish is found by who looks into it.
+    let whole = fs::read(&key).unwrap();
+    fs::write(&key, "rubbish").unwrap();
+    let seen = env.run("image ls");
+    assert!(
+        seen.starts_with("status: 38")
+            && seen.contains("certificates are damaged\n")
+            && seen.contains("hint: run `sampan stop`"),
+        "{seen}"
+    );
+    fs::remove_file(&key).unwrap();
+    fs::create_dir(&key).unwrap();
+    let seen = env.run("docker-env");
+    assert!(
+        seen.starts_with("status: 38") && seen.contains("it is no file"),
+        "{seen}"
+    );
+    fs::remove_dir(&key).unwrap();
+    fs::write(&key, whole).unwrap();
+    env.ok("docker-env");
+}
+
+/// Gives a tree to a user.
+fn own(path: &std::path::Path, user: u32) {
+    std::os::unix::fs::lchown(path, Some(user), Some(user)).unwrap();
+    if path.symlink_metadata().unwrap().is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            own(&entry.unwrap().path(), user);
+        }
+    }
+}
+
+#[test]
+fn no_docker_client_is_needed_but_to_take_images_from_it() {
+    let _alone = alone();
+    let mut env = TestEnvironment::with_bundle();
+    env.ok(START);
+    env.set("PATH", "/nonexistent");
+    assert!(env.ok("docker-env").starts_with("export DOCKER_TLS_VERIFY"));
+    env.ok("docker-env --context");
+    insta::assert_snapshot!(env.run("image load app:1"), @r#"
+    status: 30
+    --- stdout
+    --- stderr
+    X Exiting due to HOST_TOOL: there is no docker on this host to take images from or give them to
+    hint: name a file: `sampan image load FILE.tar`, `sampan image save NAME FILE.tar`; or have the cluster fetch it: `sampan image pull NAME`
+    "#);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command as Process, Stdio};
 
-use sampan_driver::Command;
+use sampan_driver::{Command, Host};
 
 use crate::bundle;
 use crate::cli::image::{ImageArgs, ImageVerb};
@@ -85,20 +85,31 @@ fn absent(error: Error, image: &str) -> Error {
 
 fn pull(app: &App, engine: &Engine, image: &str) -> Result<()> {
     images::check_name(image)?;
-    engine.pull(image, &mut |said| tell(app, said)).map_err(|error| {
+    let known = credentials(app, image);
+    engine.pull(image, known.as_deref(), &mut |said| tell(app, said)).map_err(|error| {
         Error::new(Kind::Internet, format!("{image} cannot be pulled")).because(error).hint(
             "the node fetches it itself: look at the name and at the node's way to the registry; without network use `sampan image load`",
         )
     })
 }
 
+/// What the user's docker client knows to say to an image's registry. Where it cannot tell, many registries answer all the same.
+fn credentials(app: &App, image: &str) -> Option<String> {
+    let dir = host::docker_config().ok()?;
+    images::credentials(&dir, image, &Host).unwrap_or_else(|error| {
+        app.ui.warn(&format!("going on without credentials: {error}"));
+        None
+    })
+}
+
 fn push(app: &App, engine: &Engine, image: &str) -> Result<()> {
-    engine.push(image, &mut |said| tell(app, said)).map_err(|error| {
+    let known = credentials(app, image);
+    engine.push(image, known.as_deref(), &mut |said| tell(app, said)).map_err(|error| {
         if error.kind() == Kind::NotFound {
             return absent(error, image);
         }
         Error::new(Kind::Internet, format!("{image} cannot be pushed")).because(error).hint(
-            "the node sends it itself; for a registry with a password use docker push with `eval $(sampan docker-env)`",
+            "the node sends it itself: look at the name and at the node's way to the registry; `docker login` keeps a password for it",
         )
     })
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::bundle::Manifest;
 use crate::cli::image::ImageFormat;
-use crate::cluster;
+use crate::cluster::{self, Context, Profile};
 use crate::error::{Error, Kind, Result};
 use crate::images::{self, Listed};
 use crate::progress::Reporter;
@@ -21,15 +21,20 @@ pub(super) fn list(app: &App, reached: &Reached, format: ImageFormat) -> Result<
         .into_iter()
         .map(|image| (format!("{}:{}", image.name, image.tag), image.digest))
         .collect();
-    let node = match node(app, reached) {
-        Ok(node) => Some(node),
-        Err(error) => {
+    // Each of the two takes a handshake with an emulated processor: together, not one after the other.
+    let context = app.context()?;
+    let (docker, node) = std::thread::scope(|scope| {
+        let node = scope.spawn(|| node(&context, &reached.access.profile));
+        (reached.engine.images(), node.join())
+    });
+    let node = node.unwrap_or_else(|_| Err(Error::new(Kind::Internal, "the question was not put")));
+    let node = node
+        .inspect_err(|error| {
             app.ui
                 .warn(&format!("images that Kubernetes pulled are not listed: {error}"));
-            None
-        }
-    };
-    let all = images::list(&reached.engine, &own, node.as_ref())?;
+        })
+        .ok();
+    let all = images::list(&docker?, &own, node.as_ref());
     match format {
         ImageFormat::Short => {
             for name in all.iter().flat_map(|image| image.repo_tags.iter().rev()) {
@@ -48,10 +53,9 @@ pub(super) fn list(app: &App, reached: &Reached, format: ImageFormat) -> Result<
 }
 
 /// The node as Kubernetes tells it.
-fn node(app: &App, reached: &Reached) -> Result<Value> {
-    let profile = &reached.access.profile;
+fn node(context: &Context, profile: &Profile) -> Result<Value> {
     let path = format!("/api/v1/nodes/{}", profile.node());
-    cluster::api(&app.context()?, profile)?.get_within(&path, std::time::Duration::from_secs(5))
+    cluster::api(context, profile)?.get_within(&path, std::time::Duration::from_secs(5))
 }
 
 fn table(all: &[Listed]) -> Table {
