@@ -26,7 +26,7 @@
 //!                    /state/            the driver's own: memory, devices and disk of the machine
 //!                    /ssh/ /pki/ /docker/ seed.img  the identity its machine has; forks begin with it
 //! CACHE/layers/.making-KEY/             the same under construction: laid out as DATA
-//! CACHE/bundles/KEY/                    one bundle (bundle.toml, disk.raw, parts.img, …)
+//! CACHE/bundles/KEY/                    one bundle (bundle.toml, disk.raw, parts.img, addons/NAME/, …)
 //! CACHE/build/                          component builds by hash, the unpacked images tree, logs
 //! CACHE/drivers/NAME/                   verdicts of host probes
 //! CACHE/used/KEY                        touched when a bundle or a ready layer is used
@@ -299,5 +299,10 @@ impl BundleLayout {
     /// The host's kubectl.
     pub fn kubectl(&self) -> PathBuf {
         self.0.join("bin/kubectl")
+    }
+
+    /// What addons are: a directory for each, with `addon.toml` and manifests.
+    pub fn addons(&self) -> PathBuf {
+        self.0.join("addons")
     }
 }

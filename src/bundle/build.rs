@@ -14,11 +14,12 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::cached::{self, Source};
-use super::catalog::{Catalog, Component};
-use super::components::{self, Place, Toolchain};
+use super::catalog::{Archive, Catalog, Component, Image};
+use super::components::{self, Built, Place, Toolchain};
 use super::image_layers::{Layers, layers};
 use super::manifest::{ComponentRef, FORMAT, ImageRef, Manifest};
 use super::parts::Part;
+use super::wheels::{self, Wheel};
 use super::{arch, job, oci, parts, tools, tree};
 use crate::error::{Error, Kind, Result};
 use crate::layout::{BundleLayout, Layout};
@@ -36,6 +37,7 @@ const BASE_FILES: [&str; 5] = ["disk.raw", "vmlinuz", "initrd.img", "cmdline", "
 enum Job {
     Base(PathBuf),
     Component(Component, PathBuf),
+    Wheel(Wheel, PathBuf),
 }
 
 impl Job {
@@ -43,12 +45,13 @@ impl Job {
         match self {
             Self::Base(_) => "base system".to_owned(),
             Self::Component(component, _) => format!("{} {}", component.name, component.version),
+            Self::Wheel(wheel, _) => format!("{} {}", wheel.name, wheel.version),
         }
     }
 
     fn is_built(&self) -> bool {
         match self {
-            Self::Base(target) | Self::Component(_, target) => cached::is_whole(target),
+            Self::Base(target) | Self::Component(_, target) | Self::Wheel(_, target) => cached::is_whole(target),
         }
     }
 
@@ -56,8 +59,36 @@ impl Job {
         match self {
             Self::Base(target) => build_base(place, target),
             Self::Component(component, target) => components::build(place, component, target),
+            Self::Wheel(wheel, target) => wheels::build(place, wheel, target),
         }
     }
+
+    /// The programs that it makes.
+    fn built(&self) -> Option<Built> {
+        let (dir, programs) = match self {
+            Self::Base(_) => return None,
+            Self::Component(component, dir) => {
+                (dir, component.programs.iter().map(|program| program.name.clone()).collect())
+            }
+            Self::Wheel(wheel, dir) => (dir, wheel.programs.iter().map(|program| program.name.clone()).collect()),
+        };
+        let dir = dir.clone();
+        Some(Built { dir, programs })
+    }
+}
+
+/// All parts of a bundle.
+fn jobs(place: &Place<'_>, catalog: &Catalog, toolchain: &Toolchain, base: &Path) -> Result<Vec<Job>> {
+    // The base and the wheels first: they mostly wait for the network and the disk.
+    let mut jobs = vec![Job::Base(base.to_owned())];
+    for wheel in &catalog.wheels {
+        jobs.push(Job::Wheel(wheel.clone(), wheels::dir(place, wheel)?));
+    }
+    for component in &catalog.components {
+        let dir = components::dir(place, component, toolchain);
+        jobs.push(Job::Component(component.clone(), dir));
+    }
+    Ok(jobs)
 }
 
 /// Builds the bundle of this sampan and puts it at its place, which is free. The caller holds the lock of the build directory.
@@ -91,23 +122,13 @@ pub(super) fn build(
             .with("arch", arch())
             .short(),
     );
-    let built: Vec<(Component, PathBuf)> = catalog
-        .components
-        .iter()
-        .map(|component| (component.clone(), components::dir(&place, component, &toolchain)))
-        .collect();
-    // The base first: it mostly waits for the network and the disk.
-    let mut jobs = vec![Job::Base(base.clone())];
-    jobs.extend(
-        built
-            .iter()
-            .map(|(component, target)| Job::Component(component.clone(), target.clone())),
-    );
+    let jobs = jobs(&place, &catalog, &toolchain, &base)?;
+    let built: Vec<Built> = jobs.iter().filter_map(Job::built).collect();
     run_jobs(&place, jobs, reporter)?;
 
     let layers = layers(&place, &catalog, &built, &base, reporter)?;
     let parts = parts_disk(&place, &catalog, &built, &layers, reporter)?;
-    let mut keep: Vec<PathBuf> = built.iter().map(|(_, dir)| dir.clone()).collect();
+    let mut keep: Vec<PathBuf> = built.iter().map(|built| built.dir.clone()).collect();
     keep.extend(layers.values().filter_map(|layer| layer.dir.clone()));
     keep.extend([base.clone(), parts.clone()]);
 
@@ -139,7 +160,7 @@ pub(super) fn build(
 
 /// Removes what the cache holds for other inputs than these.
 fn remove_others(build: &Path, keep: &[PathBuf]) -> Result<()> {
-    for folder in ["components", "base", "layers", "parts"] {
+    for folder in ["components", "wheels", "base", "layers", "parts"] {
         let Ok(entries) = fs::read_dir(build.join(folder)) else {
             continue;
         };
@@ -153,12 +174,16 @@ fn remove_others(build: &Path, keep: &[PathBuf]) -> Result<()> {
 }
 
 fn component_refs(catalog: &Catalog) -> Vec<ComponentRef> {
-    let refs = catalog.components.iter();
-    refs.map(|component| ComponentRef {
-        name: component.name.clone(),
-        version: component.version.clone(),
-    })
-    .collect()
+    let components = catalog.components.iter();
+    let components = components.map(|component| (&component.name, component.version.clone()));
+    // Versions as upstream writes them elsewhere: a package index has them without the letter.
+    let wheels = catalog.wheels.iter();
+    let wheels = wheels.map(|wheel| (&wheel.name, format!("v{}", wheel.version)));
+    let refs = components.chain(wheels).map(|(name, version)| ComponentRef {
+        name: name.clone(),
+        version,
+    });
+    refs.collect()
 }
 
 /// Builds what is not built yet, [`WORKERS`] at a time. The first failure ends the others.
@@ -247,14 +272,14 @@ fn build_base(place: &Place<'_>, target: &Path) -> Result<()> {
 fn parts_disk(
     place: &Place<'_>,
     catalog: &Catalog,
-    built: &[(Component, PathBuf)],
+    built: &[Built],
     layers: &Layers,
     reporter: &dyn Reporter,
 ) -> Result<PathBuf> {
-    let mut key = hash::Key::new("parts 1").with("catalog", tree::hash_of("catalog.toml"));
+    let mut key = hash::Key::new("parts 2").with("catalog", tree::hash_of("catalog.toml"));
     for dir in built
         .iter()
-        .map(|(_, dir)| dir)
+        .map(|built| &built.dir)
         .chain(layers.values().filter_map(|layer| layer.dir.as_ref()))
     {
         key = key.with(&dir.file_name().unwrap_or_default().to_string_lossy(), "");
@@ -265,24 +290,12 @@ fn parts_disk(
     }
     let staging = atomic::Dir::begin(&place.build.join("staging"))?;
     let dir = atomic::Dir::begin(&target)?;
-    reporter.detail("writing the container images");
-    let archive = staging.path().join("node.tar");
-    let layers = layers
-        .iter()
-        .map(|(name, made)| (name.as_str(), &made.layer))
-        .collect();
-    let images = oci::write(&archive, arch(), &catalog.images, &layers, place.cancel)?;
+    let (images, mut files) = archives(place, catalog, layers, staging.path(), reporter)?;
     let text = serde_json::to_vec(&images)
         .map_err(|error| Error::new(Kind::Internal, "the list of images cannot be written").because(error))?;
     atomic::write(&dir.path().join(IMAGES), 0o644, &text)?;
 
     reporter.detail("making the parts disk");
-    let mut files = vec![Part {
-        folder: "images".into(),
-        name: "node.tar".into(),
-        from: archive,
-        executable: false,
-    }];
     for (_, program) in catalog.programs() {
         if let Some(dest) = program.dest {
             files.push(Part {
@@ -299,6 +312,38 @@ fn parts_disk(
     Ok(target)
 }
 
+/// Writes the archives of container images into a directory; returns their images, and them as files of the parts disk.
+fn archives(
+    place: &Place<'_>,
+    catalog: &Catalog,
+    layers: &Layers,
+    staging: &Path,
+    reporter: &dyn Reporter,
+) -> Result<(Vec<ImageRef>, Vec<Part>)> {
+    reporter.detail("writing the container images");
+    let layers = layers
+        .iter()
+        .map(|(name, made)| (name.as_str(), &made.layer))
+        .collect();
+    let (mut images, mut files) = (Vec::new(), Vec::new());
+    for archive in Archive::ALL {
+        let of_it: Vec<&Image> = catalog
+            .images
+            .iter()
+            .filter(|image| image.archive == archive)
+            .collect();
+        let path = staging.join(archive.file());
+        images.extend(oci::write(&path, arch(), &of_it, &layers, place.cancel)?);
+        files.push(Part {
+            folder: "images".into(),
+            name: archive.file().into(),
+            from: path,
+            executable: false,
+        });
+    }
+    Ok((images, files))
+}
+
 fn read_images(parts: &Path) -> Result<Vec<ImageRef>> {
     let path = parts.join(IMAGES);
     let text = fs::read(&path).map_err(Error::io(&path))?;
@@ -310,7 +355,7 @@ fn read_images(parts: &Path) -> Result<Vec<ImageRef>> {
 /// Puts everything but the manifest into the bundle.
 fn fill(
     bundle: &BundleLayout,
-    built: &[(Component, PathBuf)],
+    built: &[Built],
     base: &Path,
     parts: &Path,
     reporter: &dyn Reporter,
@@ -348,5 +393,6 @@ fn fill(
     for source in &sources {
         source.place(bundle)?;
     }
+    tree::copy("addons", &bundle.addons())?;
     Ok(sources)
 }

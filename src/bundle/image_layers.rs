@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use sampan_driver::Command;
 
-use super::catalog::{Catalog, Component};
-use super::components::{self, Place};
+use super::catalog::Catalog;
+use super::components::{self, Built, Place};
 use super::layers::Layer;
 use super::{job, tree};
 use crate::error::{Error, Result};
@@ -32,7 +32,7 @@ pub(super) struct MadeLayer {
 pub(super) fn layers(
     place: &Place<'_>,
     catalog: &Catalog,
-    built: &[(Component, PathBuf)],
+    built: &[Built],
     base: &Path,
     reporter: &dyn Reporter,
 ) -> Result<Layers> {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::catalog::Archive;
 use crate::error::{Error, Kind, Result};
 use crate::layout::BundleLayout;
 use crate::progress::{Cancel, Reporter};
@@ -33,7 +34,7 @@ pub struct Manifest {
     /// Components.
     #[serde(rename = "component")]
     pub components: Vec<ComponentRef>,
-    /// Container images in `images/node.tar` of the parts disk.
+    /// Container images in the archives `images/*.tar` of the parts disk.
     #[serde(rename = "image")]
     pub images: Vec<ImageRef>,
     /// Files by path relative to the bundle.
@@ -60,6 +61,9 @@ pub struct ImageRef {
     pub tag: String,
     /// Digest of its manifest, "sha256:…".
     pub digest: String,
+    /// Which archive it is in. Bundles from before there were several have one for nodes.
+    #[serde(default)]
+    pub archive: Archive,
 }
 
 impl Manifest {
@@ -171,6 +175,7 @@ mod tests {
                 name: "i".into(),
                 tag: "t".into(),
                 digest: "sha256:0".into(),
+                archive: Archive::Addons,
             }],
             files: Manifest::sums(&bundle.0, &Cancel::default(), &Silent).unwrap(),
         };
@@ -188,6 +193,17 @@ mod tests {
         );
         assert_eq!(manifest.damage(&bundle).unwrap(), None);
         assert_eq!(manifest.verify(&bundle, &Silent).unwrap(), None);
+    }
+
+    #[test]
+    fn images_of_an_older_bundle_are_the_nodes() {
+        let (_dir, bundle, _) = sealed();
+        let text = fs::read_to_string(bundle.manifest()).unwrap();
+        let line = "archive = \"addons\"\n";
+        assert!(text.contains(line), "{text}");
+        fs::write(bundle.manifest(), text.replace(line, "")).unwrap();
+        let manifest = Manifest::read(&bundle).unwrap().unwrap();
+        assert_eq!(manifest.images[0].archive, Archive::Node);
     }
 
     #[test]

@@ -13,13 +13,15 @@ mod oci;
 mod parts;
 mod tools;
 mod tree;
+mod wheels;
 
 use std::fs;
 use std::time::Duration;
 
-pub use catalog::{Catalog, Component, Dest, Head, Image, Layer, LayerFile, LayerLink, Program};
+pub use catalog::{Archive, Catalog, Component, Dest, Head, Image, Layer, LayerFile, LayerLink, Program};
 pub use manifest::{ComponentRef, FORMAT, ImageRef, Manifest};
 pub use tree::catalog;
+pub use wheels::{Wheel, WheelFile, WheelProgram};
 
 use crate::error::{Error, Kind, Result};
 use crate::layout::{BundleLayout, Layout};

@@ -1,4 +1,4 @@
-//! One OCI archive with all images of a node: uncompressed layers, a layer that several images have is in it once, and nothing in
+//! An OCI archive with several images: uncompressed layers, a layer that several images have is in it once, and nothing in
 //! it depends on when, where or by whom it was made.
 
 use std::collections::BTreeMap;
@@ -25,16 +25,18 @@ const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// Small blobs by digest: configurations and manifests.
 type Blobs = BTreeMap<String, Vec<u8>>;
 
-/// Writes the archive and returns the images with their digests. `layers` are by the names that images call them.
+/// Writes the archive and returns the images with their digests. `layers` are by the names that images call them; those that no
+/// image has are left out.
 pub(super) fn write(
     path: &Path,
     arch: &str,
-    images: &[Image],
+    images: &[&Image],
     layers: &BTreeMap<&str, &Layer>,
     cancel: &Cancel,
 ) -> Result<Vec<ImageRef>> {
     let mut large = BTreeMap::new();
-    for (name, layer) in layers {
+    let used = |name: &str| images.iter().any(|image| image.layers.iter().any(|layer| layer == name));
+    for (name, layer) in layers.iter().filter(|(name, _)| used(name)) {
         cancel.check()?;
         large.insert(*name, (layer.blob().map_err(Error::io(path))?, *layer));
     }
@@ -48,6 +50,7 @@ pub(super) fn write(
             name: image.name.clone(),
             tag: image.tag.clone(),
             digest: format!("sha256:{digest}"),
+            archive: image.archive,
         });
     }
     let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": entries });
@@ -182,6 +185,7 @@ fn put_layer(tar: &mut tar::Builder<impl Write>, blob: &Blob, layer: &Layer, pat
 mod tests {
     use std::io::Read;
 
+    use super::super::catalog::Archive;
     use super::*;
 
     fn image(name: &str, layers: &[&str]) -> Image {
@@ -193,6 +197,7 @@ mod tests {
             env: vec!["A=b".into()],
             user: String::new(),
             workdir: "/".into(),
+            archive: Archive::Addons,
         }
     }
 
@@ -201,8 +206,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("p"), content).unwrap();
         std::fs::write(dir.path().join("q"), "q").unwrap();
+        std::fs::write(dir.path().join("unused"), "u").unwrap();
         let mut layers = BTreeMap::new();
-        for name in ["p", "q"] {
+        for name in ["p", "q", "unused"] {
             let mut layer = Layer::default();
             layer.program(&format!("/{name}"), dir.path().join(name));
             layers.insert(name.to_owned(), layer);
@@ -216,7 +222,7 @@ mod tests {
             .iter()
             .map(|(name, layer)| (name.as_str(), layer))
             .collect();
-        let refs = write(&path, "amd64", &images, &layers, &Cancel::default()).unwrap();
+        let refs = write(&path, "amd64", &images.each_ref(), &layers, &Cancel::default()).unwrap();
         (refs, std::fs::read(path).unwrap())
     }
 

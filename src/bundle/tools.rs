@@ -12,6 +12,8 @@ enum Probe {
     File(&'static str),
     /// A library with headers, by its pkg-config name.
     Library(&'static str),
+    /// A module of Python's.
+    Python(&'static str),
 }
 
 /// What is needed, and the Debian package that has it.
@@ -40,6 +42,8 @@ const NEEDED: &[(Probe, &str)] = &[
     (Probe::Program("cpio"), "cpio"),
     (Probe::Program("xz"), "xz-utils"),
     (Probe::Program("zstd"), "zstd"),
+    (Probe::Program("python3"), "python3"),
+    (Probe::Python("pip"), "python3-pip"),
 ];
 
 /// What is needed besides when the user is not root.
@@ -52,6 +56,7 @@ impl Probe {
             Self::Program(name) => format!("command -v {name} >/dev/null"),
             Self::File(path) => format!("test -e {path}"),
             Self::Library(name) => format!("pkg-config --exists {name} 2>/dev/null"),
+            Self::Python(name) => format!("python3 -c 'import {name}' 2>/dev/null"),
         }
     }
 
@@ -59,6 +64,7 @@ impl Probe {
         match self {
             Self::Program(name) | Self::File(name) => (*name).to_owned(),
             Self::Library(name) => format!("{name} (headers)"),
+            Self::Python(name) => format!("{name} for Python"),
         }
     }
 }
@@ -120,6 +126,8 @@ mod tests {
             (Probe::File("/sampan/no/such/file"), "two"),
             (Probe::Library("sampan-no-such-library"), "three"),
             (Probe::File("/"), "base"),
+            (Probe::Python("sampan_no_such_module"), "four"),
+            (Probe::Python("zipfile"), "python3"),
         ];
         let needed: Vec<_> = needed.iter().collect();
         let packages: Vec<_> = missing(&needed)
@@ -127,6 +135,6 @@ mod tests {
             .into_iter()
             .map(|(_, package)| *package)
             .collect();
-        assert_eq!(packages, ["one", "two", "three"]);
+        assert_eq!(packages, ["one", "two", "three", "four"]);
     }
 }

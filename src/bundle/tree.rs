@@ -48,8 +48,21 @@ pub(super) fn unpack(build: &Path) -> Result<PathBuf> {
     }
     atomic::remove(&target)?;
     let dir = atomic::Dir::begin(&target)?;
+    copy("", dir.path())?;
+    dir.commit()?;
+    Ok(target)
+}
+
+/// Writes the tree, or what one folder of it holds, into a directory.
+///
+/// # Errors
+/// The I/O error with the path.
+pub(super) fn copy(folder: &str, to: &Path) -> Result<()> {
     for file in files() {
-        let path = dir.path().join(file.path());
+        let Ok(name) = file.path().strip_prefix(folder) else {
+            continue;
+        };
+        let path = to.join(name);
         if let Some(parent) = path.parent() {
             atomic::make_dir(parent)?;
         }
@@ -62,8 +75,7 @@ pub(super) fn unpack(build: &Path) -> Result<PathBuf> {
         };
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(Error::io(&path))?;
     }
-    dir.commit()?;
-    Ok(target)
+    Ok(())
 }
 
 fn is_whole(dir: &Path) -> bool {

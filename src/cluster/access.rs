@@ -6,9 +6,12 @@ use std::time::Duration;
 use sampan_driver::{Driver, Endpoint, MachineState, Runner};
 
 use super::machine::{self, Machine};
-use super::{Context, Profile};
+use super::steps::guest;
+use super::{Context, Profile, status};
+use crate::bundle::Manifest;
 use crate::error::{Error, Kind, Result};
 use crate::layout::BundleLayout;
+use crate::provision::Node;
 use crate::remote::Target;
 
 /// A running guest that was started before answers at once; this is for one that is busy.
@@ -72,5 +75,29 @@ impl Access {
             &self.endpoint,
             SSH_DEADLINE,
         )
+    }
+
+    /// Calls something with the node as the provisioner sees it, for what is done to a cluster that is up already.
+    ///
+    /// # Errors
+    /// When sshd does not answer, [`Kind::Bundle`] when the profile's bundle is gone, or whatever the call gives.
+    pub fn with_node<T>(&self, call: impl FnOnce(&Node<'_>) -> Result<T>) -> Result<T> {
+        let manifest = Manifest::read(&self.bundle)?.ok_or_else(|| {
+            let bundle = &self.profile.bundle;
+            Error::new(Kind::Bundle, format!("bundle {bundle} of this cluster is gone"))
+        })?;
+        let runner = self.runner()?;
+        call(&Node {
+            runner: &*runner,
+            api: &status::api(&self.ctx, &self.profile)?,
+            name: self.profile.node(),
+            spec: &self.profile.spec,
+            parts: &guest::parts(&self.profile.bundle, &manifest),
+            pki: &guest::pki(&self.ctx.layout.profile(&self.profile.spec.name)),
+            address: guest::GUEST_ADDRESS,
+            host: guest::HOST_ADDRESS,
+            reporter: &*self.ctx.reporter,
+            cancel: &self.ctx.cancel,
+        })
     }
 }

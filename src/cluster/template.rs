@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use sampan_driver::{Driver, MachineState, Snapshot};
 
+use super::access::access;
 use super::layer::{self, Found, Layer, LayerKind, Manifest, copy_identity, look};
 use super::machine::{self, Machine};
 use super::profile;
@@ -19,6 +20,7 @@ use super::{Context, Profile};
 use crate::error::{Error, Kind, Result};
 use crate::layout::{LAYER_STATE, LayerLayout, Layout, TEMPLATE_PREFIX};
 use crate::progress::{Bar, Reporter, StepEnd, StepInfo, Unit};
+use crate::provision;
 use crate::settings::ClusterSpec;
 use crate::store::lock::Lock;
 use crate::store::{atomic, hash};
@@ -111,7 +113,9 @@ fn make(ctx: &Context, snapshots: &dyn Snapshot, profile: &Profile, key: &str) -
     let state = dir.join(LAYER_STATE);
     if !has_memory(snapshots, &state) {
         atomic::remove(&state)?;
-        freeze(&inner, bring_up(&inner, profile)?, &state)?;
+        let template = bring_up(&inner, profile)?;
+        import_addon_images(&inner)?;
+        freeze(&inner, template, &state)?;
     }
     let template = profile::load(&inner.layout, NODE)?;
     let made = LayerLayout(dir.clone());
@@ -206,6 +210,23 @@ fn bring_up(inner: &Context, profile: &Profile) -> Result<Profile> {
     started
         .profile
         .ok_or_else(|| Error::new(Kind::Internal, "a start without a profile"))
+}
+
+/// Images of addons are in every fork then: enabling one there imports nothing, and what was just unpacked is still in the guest's
+/// memory.
+fn import_addon_images(inner: &Context) -> Result<()> {
+    let step = provision::ADDON_IMAGES;
+    inner.reporter.detail(step.title);
+    let began = Instant::now();
+    access(inner, NODE)?.with_node(|node| {
+        if !(step.is_done)(node)? {
+            (step.apply)(node)?;
+        }
+        Ok(())
+    })?;
+    let seconds = began.elapsed().as_secs_f64();
+    inner.reporter.info(&format!("{} ({seconds:.1}s)", step.title));
+    Ok(())
 }
 
 fn freeze(inner: &Context, template: Profile, state: &Path) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::bundle::{self, Entry};
+use crate::bundle::{self, Archive, Entry};
 use crate::cli::bundle::{BundleArgs, BundleVerb};
 use crate::cli::{Format, TableFormat};
 use crate::cluster::{self, Context};
@@ -137,9 +137,11 @@ fn show(app: &App, key: Option<&str>, verify: bool, output: Format) -> Result<()
     for component in &manifest.components {
         ui.line(&format!("  {} {}", component.name, component.version));
     }
-    ui.line("images:");
-    for image in &manifest.images {
-        ui.line(&format!("  {}:{} {}", image.name, image.tag, image.digest));
+    for (archive, title) in [(Archive::Node, "images:"), (Archive::Addons, "images of addons:")] {
+        ui.line(title);
+        for image in manifest.images.iter().filter(|image| image.archive == archive) {
+            ui.line(&format!("  {}:{} {}", image.name, image.tag, image.digest));
+        }
     }
     if verify {
         ui.line("all sums are right");

@@ -79,7 +79,7 @@ pub struct Node<'a> {
 pub struct Parts {
     /// The bundle's key; names what is on the parts disk.
     pub key: String,
-    /// The images in `images/node.tar`, as in the bundle's manifest.
+    /// The images in the archives on the parts disk, as in the bundle's manifest.
     pub images: Vec<ImageRef>,
 }
 
@@ -90,6 +90,8 @@ pub struct ImageRef {
     pub name: String,
     /// Tag.
     pub tag: String,
+    /// Whether only an addon needs it: it is there once [`ADDON_IMAGES`] is done.
+    pub addon: bool,
 }
 
 impl Parts {
@@ -155,6 +157,14 @@ pub const IMAGES: Step = Step {
     title: "importing container images",
     is_done: images::is_done,
     apply: images::apply,
+};
+/// Container images of addons; no part of [`STEPS`], as a node is complete without. Ready snapshots have them, other clusters get them
+/// when the first addon needs them.
+pub const ADDON_IMAGES: Step = Step {
+    id: images::ADDONS_ID,
+    title: "importing the images of addons",
+    is_done: images::are_addons_done,
+    apply: images::apply_addons,
 };
 /// kubelet, etcd, apiserver, controller manager, scheduler; done when the API answers.
 pub const CONTROL_PLANE: Step = Step {

@@ -74,10 +74,12 @@ impl Fixture {
                     ("registry.k8s.io/pause", "3.10.2"),
                     ("docker.io/rancher/local-path-provisioner", "v0.0.30"),
                     ("sampan.local/helper", "v1"),
+                    ("ghcr.io/projectcontour/contour", "v1.33.8"),
                 ]
                 .map(|(name, tag)| ImageRef {
                     name: name.into(),
                     tag: tag.into(),
+                    addon: name.ends_with("/contour"),
                 })
                 .to_vec(),
             },

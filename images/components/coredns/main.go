@@ -6,7 +6,7 @@
 package main
 
 import (
-	_ "components.sampan/coredns/slack" // first of all
+	_ "components.sampan/slack" // first of all
 
 	_ "github.com/coredns/caddy/onevent"
 	"github.com/coredns/coredns/coremain"

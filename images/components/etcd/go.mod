@@ -5,6 +5,7 @@ go 1.26.0
 require go.etcd.io/etcd/server/v3 v3.6.8
 
 require (
+	components.sampan/slack v0.0.0
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/cenkalti/backoff/v4 v4.3.0 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
@@ -69,3 +70,5 @@ require (
 	sigs.k8s.io/json v0.0.0-20211020170558-c049b76a60c6 // indirect
 	sigs.k8s.io/yaml v1.4.0 // indirect
 )
+
+replace components.sampan/slack => ../slack

@@ -4,7 +4,7 @@ package main
 import (
 	"os"
 
-	_ "components.sampan/etcd/slack" // first of all
+	_ "components.sampan/slack" // first of all
 
 	"go.etcd.io/etcd/server/v3/etcdmain"
 )

@@ -13,7 +13,7 @@ import (
 	"strings"
 	_ "time/tzdata" // time zones of CronJobs
 
-	_ "components.sampan/kubernetes/slack" // first of all
+	_ "components.sampan/slack" // first of all
 
 	"github.com/spf13/cobra"
 

@@ -3,16 +3,18 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::Step;
+use crate::bundle::{Archive, Manifest};
 use crate::cluster::start::Run;
 use crate::error::Result;
+use crate::layout::ProfileLayout;
 use crate::pki;
 use crate::provision::{self, Node};
 
 /// The guest's own address in a user-mode network.
-const GUEST_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 2, 15));
+pub(in crate::cluster) const GUEST_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 2, 15));
 
 /// The host's loopback, as a user-mode network shows it to the guest.
-const HOST_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 2, 2));
+pub(in crate::cluster) const HOST_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 2, 2));
 
 /// One step of the provisioner, under the name that scripts know.
 pub(in crate::cluster) struct Guest(
@@ -40,22 +42,8 @@ impl Step for Guest {
 /// Calls something with the node as the provisioner sees it.
 pub(super) fn with_node<T>(run: &Run<'_>, call: impl FnOnce(&Node<'_>) -> Result<T>) -> Result<T> {
     let profile = run.profile()?;
-    let images = &run.bundle()?.manifest.images;
-    let parts = provision::Parts {
-        key: profile.bundle.clone(),
-        images: images
-            .iter()
-            .map(|image| provision::ImageRef {
-                name: image.name.clone(),
-                tag: image.tag.clone(),
-            })
-            .collect(),
-    };
-    let pki = provision::Pki {
-        ca_cert: run.files.pki().join("ca.crt"),
-        ca_key: run.files.pki().join("ca.key"),
-        docker: pki::docker::Served::new(&run.files.pki()),
-    };
+    let parts = parts(&profile.bundle, &run.bundle()?.manifest);
+    let pki = pki(&run.files);
     call(&Node {
         runner: run.guest()?,
         api: run.api()?,
@@ -68,4 +56,26 @@ pub(super) fn with_node<T>(run: &Run<'_>, call: impl FnOnce(&Node<'_>) -> Result
         reporter: &*run.ctx.reporter,
         cancel: &run.ctx.cancel,
     })
+}
+
+/// What of a bundle the provisioner needs to know.
+pub(in crate::cluster) fn parts(key: &str, manifest: &Manifest) -> provision::Parts {
+    let images = manifest.images.iter().map(|image| provision::ImageRef {
+        name: image.name.clone(),
+        tag: image.tag.clone(),
+        addon: image.archive == Archive::Addons,
+    });
+    provision::Parts {
+        key: key.to_owned(),
+        images: images.collect(),
+    }
+}
+
+/// A profile's authorities and certificates.
+pub(in crate::cluster) fn pki(files: &ProfileLayout) -> provision::Pki {
+    provision::Pki {
+        ca_cert: files.pki().join("ca.crt"),
+        ca_key: files.pki().join("ca.key"),
+        docker: pki::docker::Served::new(&files.pki()),
+    }
 }

@@ -3,7 +3,7 @@
 mod boot;
 mod bundle;
 mod driver;
-mod guest;
+pub(super) mod guest;
 mod profile;
 mod ready;
 mod verify;

@@ -8,6 +8,7 @@ func TestApplies(t *testing.T) {
 		"etcd":                          true,
 		"/coredns":                      true,
 		"kubelet":                       true,
+		"/metrics-server":               true,
 		"kubectl":                       false,
 		"kubeadm":                       false,
 		"":                              false,

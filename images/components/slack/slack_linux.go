@@ -27,6 +27,7 @@ const (
 // Only programs that stay: commands that a person waits for keep the kernel's default.
 var stays = []string{
 	"coredns", "etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubelet",
+	"metrics-server", "registry",
 }
 
 func init() {

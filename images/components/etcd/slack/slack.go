@@ -1,2 +1,0 @@
-// Package slack does something on Linux only.
-package slack

@@ -1,0 +1,3 @@
+module components.sampan/slack
+
+go 1.26.0
