@@ -14,13 +14,13 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::cached::{self, Source};
-use super::catalog::{Archive, Catalog, Component, Image};
+use super::catalog::{Catalog, Component};
 use super::components::{self, Built, Place, Toolchain};
-use super::image_layers::{Layers, layers};
+use super::image_layers::{Layers, archives, layers};
 use super::manifest::{ComponentRef, FORMAT, ImageRef, Manifest};
 use super::parts::Part;
 use super::wheels::{self, Wheel};
-use super::{arch, job, oci, parts, tools, tree};
+use super::{arch, job, parts, tools, tree};
 use crate::error::{Error, Kind, Result};
 use crate::layout::{BundleLayout, Layout};
 use crate::progress::{Cancel, Reporter, Unit};
@@ -51,7 +51,9 @@ impl Job {
 
     fn is_built(&self) -> bool {
         match self {
-            Self::Base(target) | Self::Component(_, target) | Self::Wheel(_, target) => cached::is_whole(target),
+            Self::Base(target) | Self::Component(_, target) | Self::Wheel(_, target) => {
+                cached::is_whole(target)
+            }
         }
     }
 
@@ -67,10 +69,22 @@ impl Job {
     fn built(&self) -> Option<Built> {
         let (dir, programs) = match self {
             Self::Base(_) => return None,
-            Self::Component(component, dir) => {
-                (dir, component.programs.iter().map(|program| program.name.clone()).collect())
-            }
-            Self::Wheel(wheel, dir) => (dir, wheel.programs.iter().map(|program| program.name.clone()).collect()),
+            Self::Component(component, dir) => (
+                dir,
+                component
+                    .programs
+                    .iter()
+                    .map(|program| program.name.clone())
+                    .collect(),
+            ),
+            Self::Wheel(wheel, dir) => (
+                dir,
+                wheel
+                    .programs
+                    .iter()
+                    .map(|program| program.name.clone())
+                    .collect(),
+            ),
         };
         let dir = dir.clone();
         Some(Built { dir, programs })
@@ -310,38 +324,6 @@ fn parts_disk(
     place.cancel.check()?;
     cached::seal(dir, &target, place.cancel)?;
     Ok(target)
-}
-
-/// Writes the archives of container images into a directory; returns their images, and them as files of the parts disk.
-fn archives(
-    place: &Place<'_>,
-    catalog: &Catalog,
-    layers: &Layers,
-    staging: &Path,
-    reporter: &dyn Reporter,
-) -> Result<(Vec<ImageRef>, Vec<Part>)> {
-    reporter.detail("writing the container images");
-    let layers = layers
-        .iter()
-        .map(|(name, made)| (name.as_str(), &made.layer))
-        .collect();
-    let (mut images, mut files) = (Vec::new(), Vec::new());
-    for archive in Archive::ALL {
-        let of_it: Vec<&Image> = catalog
-            .images
-            .iter()
-            .filter(|image| image.archive == archive)
-            .collect();
-        let path = staging.join(archive.file());
-        images.extend(oci::write(&path, arch(), &of_it, &layers, place.cancel)?);
-        files.push(Part {
-            folder: "images".into(),
-            name: archive.file().into(),
-            from: path,
-            executable: false,
-        });
-    }
-    Ok((images, files))
 }
 
 fn read_images(parts: &Path) -> Result<Vec<ImageRef>> {

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
+use super::manifest::Archive;
 use super::wheels::Wheel;
 use crate::error::{Error, Kind, Result};
 
@@ -130,30 +131,6 @@ pub struct LayerLink {
     pub path: String,
     /// What it points to.
     pub target: String,
-}
-
-/// An archive of images on the parts disk.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Archive {
-    /// What every node needs.
-    #[default]
-    Node,
-    /// What only addons need.
-    Addons,
-}
-
-impl Archive {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::Node, Self::Addons];
-
-    /// The file's name in the folder `images` of the parts disk.
-    pub fn file(self) -> &'static str {
-        match self {
-            Self::Node => "node.tar",
-            Self::Addons => "addons.tar",
-        }
-    }
 }
 
 /// A container image.
@@ -380,12 +357,32 @@ entrypoint = ["/bin/k"]
                 "[[layer]]\nname = \"n\"\n[[image]]",
                 "layer n needs either",
             ),
-            ("name = \"w\"\np", "name = \"kubernetes\"\np", "component kubernetes is there twice"),
-            ("name = \"w\" }", "name = \"kubernetes\" }", "program kubernetes is there twice"),
+            (
+                "name = \"w\"\np",
+                "name = \"kubernetes\"\np",
+                "component kubernetes is there twice",
+            ),
+            (
+                "name = \"w\" }",
+                "name = \"kubernetes\" }",
+                "program kubernetes is there twice",
+            ),
             ("sha256 = \"00", "sha256 = \"0g", "is no sha256 sum"),
-            ("path = \"p/w\"", "path = \"../w\"", "../w is not a path inside it"),
-            ("programs = [{ path = \"p/w\", name = \"w\" }]", "programs = []", "wheel w needs files and programs"),
-            ("archive = \"addons\"", "archive = \"other\"", "unknown variant `other`"),
+            (
+                "path = \"p/w\"",
+                "path = \"../w\"",
+                "../w is not a path inside it",
+            ),
+            (
+                "programs = [{ path = \"p/w\", name = \"w\" }]",
+                "programs = []",
+                "wheel w needs files and programs",
+            ),
+            (
+                "archive = \"addons\"",
+                "archive = \"other\"",
+                "unknown variant `other`",
+            ),
         ] {
             assert!(GOOD.contains(from));
             let error = Catalog::parse(&GOOD.replacen(from, to, 1)).unwrap_err();

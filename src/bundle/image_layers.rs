@@ -1,4 +1,5 @@
-//! The layers that the catalog names: put together from built programs, or made by a script from the base's root file system.
+//! The layers that the catalog names: put together from built programs, or made by a script from the base's root file system; and the
+//! archives of images that are made of them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,10 +8,12 @@ use std::time::Duration;
 
 use sampan_driver::Command;
 
-use super::catalog::Catalog;
+use super::catalog::{Catalog, Image};
 use super::components::{self, Built, Place};
 use super::layers::Layer;
-use super::{job, tree};
+use super::manifest::{Archive, ImageRef};
+use super::parts::Part;
+use super::{arch, job, oci, tree};
 use crate::error::{Error, Result};
 use crate::progress::Reporter;
 use crate::store::{atomic, hash};
@@ -99,4 +102,36 @@ fn script_layer(
     )?;
     dir.commit()?;
     Ok(target)
+}
+
+/// Writes the archives of container images into a directory; returns their images, and them as files of the parts disk.
+pub(super) fn archives(
+    place: &Place<'_>,
+    catalog: &Catalog,
+    layers: &Layers,
+    staging: &Path,
+    reporter: &dyn Reporter,
+) -> Result<(Vec<ImageRef>, Vec<Part>)> {
+    reporter.detail("writing the container images");
+    let layers = layers
+        .iter()
+        .map(|(name, made)| (name.as_str(), &made.layer))
+        .collect();
+    let (mut images, mut files) = (Vec::new(), Vec::new());
+    for archive in Archive::ALL {
+        let of_it: Vec<&Image> = catalog
+            .images
+            .iter()
+            .filter(|image| image.archive == archive)
+            .collect();
+        let path = staging.join(archive.file());
+        images.extend(oci::write(&path, arch(), &of_it, &layers, place.cancel)?);
+        files.push(Part {
+            folder: "images".into(),
+            name: archive.file().into(),
+            from: path,
+            executable: false,
+        });
+    }
+    Ok((images, files))
 }

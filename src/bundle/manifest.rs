@@ -5,7 +5,6 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::catalog::Archive;
 use crate::error::{Error, Kind, Result};
 use crate::layout::BundleLayout;
 use crate::progress::{Cancel, Reporter};
@@ -64,6 +63,30 @@ pub struct ImageRef {
     /// Which archive it is in. Bundles from before there were several have one for nodes.
     #[serde(default)]
     pub archive: Archive,
+}
+
+/// An archive of images on the parts disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Archive {
+    /// What every node needs.
+    #[default]
+    Node,
+    /// What only addons need.
+    Addons,
+}
+
+impl Archive {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Node, Self::Addons];
+
+    /// The file's name in the folder `images` of the parts disk.
+    pub fn file(self) -> &'static str {
+        match self {
+            Self::Node => "node.tar",
+            Self::Addons => "addons.tar",
+        }
+    }
 }
 
 impl Manifest {

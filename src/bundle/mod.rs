@@ -1,6 +1,8 @@
 //! Bundles: all bits of a node in one directory, named by a hash of what they are made of. [`ensure`] finds the one of this
 //! sampan or builds it; a damaged one is set aside and built again, never used.
 
+#[cfg(test)]
+mod addon_files;
 mod build;
 mod cached;
 mod catalog;
@@ -18,8 +20,8 @@ mod wheels;
 use std::fs;
 use std::time::Duration;
 
-pub use catalog::{Archive, Catalog, Component, Dest, Head, Image, Layer, LayerFile, LayerLink, Program};
-pub use manifest::{ComponentRef, FORMAT, ImageRef, Manifest};
+pub use catalog::{Catalog, Component, Dest, Head, Image, Layer, LayerFile, LayerLink, Program};
+pub use manifest::{Archive, ComponentRef, FORMAT, ImageRef, Manifest};
 pub use tree::catalog;
 pub use wheels::{Wheel, WheelFile, WheelProgram};
 

@@ -35,7 +35,11 @@ pub(super) fn write(
     cancel: &Cancel,
 ) -> Result<Vec<ImageRef>> {
     let mut large = BTreeMap::new();
-    let used = |name: &str| images.iter().any(|image| image.layers.iter().any(|layer| layer == name));
+    let used = |name: &str| {
+        images
+            .iter()
+            .any(|image| image.layers.iter().any(|layer| layer == name))
+    };
     for (name, layer) in layers.iter().filter(|(name, _)| used(name)) {
         cancel.check()?;
         large.insert(*name, (layer.blob().map_err(Error::io(path))?, *layer));
@@ -185,7 +189,7 @@ fn put_layer(tar: &mut tar::Builder<impl Write>, blob: &Blob, layer: &Layer, pat
 mod tests {
     use std::io::Read;
 
-    use super::super::catalog::Archive;
+    use super::super::manifest::Archive;
     use super::*;
 
     fn image(name: &str, layers: &[&str]) -> Image {

@@ -73,7 +73,9 @@ impl Wheel {
         let outside = |path: &str| path.starts_with('/') || path.split('/').any(|part| part == "..");
         let outside = self.programs.iter().find(|program| outside(&program.path));
         bad_sum
-            .or_else(|| outside.map(|program| format!("wheel {name}: {} is not a path inside it", program.path)))
+            .or_else(|| {
+                outside.map(|program| format!("wheel {name}: {} is not a path inside it", program.path))
+            })
             .or_else(|| twice(self.files.iter().map(|file| file.arch.as_str()), "wheel for"))
     }
 }
@@ -109,7 +111,11 @@ fn take(place: &Place<'_>, wheel: &Wheel, fetched: &Path, target: &Path) -> Resu
     let wanted = &of_here(wheel)?.sha256;
     let sum = hash::file(fetched, &mut |_| ())?;
     if sum != *wanted {
-        let message = format!("wheel {}: {} has the sum {sum}, not {wanted}", wheel.name, fetched.display());
+        let message = format!(
+            "wheel {}: {} has the sum {sum}, not {wanted}",
+            wheel.name,
+            fetched.display()
+        );
         return Err(Error::new(Kind::Bundle, message)
             .hint("pip was given another file under this name: `pip config list` shows where it looks"));
     }
@@ -127,12 +133,23 @@ fn take(place: &Place<'_>, wheel: &Wheel, fetched: &Path, target: &Path) -> Resu
 
 fn run(place: &Place<'_>, wheel: &Wheel, command: &Command, step: &str) -> Result<()> {
     let log = place.log(&format!("{}-{step}", wheel.name));
-    job::run(&format!("wheel {}", wheel.name), command, &log, place.cancel, place.stop)
+    job::run(
+        &format!("wheel {}", wheel.name),
+        command,
+        &log,
+        place.cancel,
+        place.stop,
+    )
 }
 
 fn of_here(wheel: &Wheel) -> Result<&WheelFile> {
     wheel.file(arch()).ok_or_else(|| {
-        let message = format!("{} {} is not published for {}", wheel.package, wheel.version, arch());
+        let message = format!(
+            "{} {} is not published for {}",
+            wheel.package,
+            wheel.version,
+            arch()
+        );
         Error::new(Kind::Bundle, message)
     })
 }
@@ -140,7 +157,14 @@ fn of_here(wheel: &Wheel) -> Result<&WheelFile> {
 /// What pip is told: exactly this file, whatever system and Python it runs on.
 fn download(wheel: &Wheel, file: &WheelFile, to: &Path) -> Command {
     Command::new("python3")
-        .args(["-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--platform"])
+        .args([
+            "-m",
+            "pip",
+            "download",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--platform",
+        ])
         .arg(&file.platform)
         .arg("--dest")
         .path(to)
@@ -197,7 +221,11 @@ mod tests {
         fs::create_dir_all(dir.join("w/bin")).unwrap();
         fs::write(dir.join("w/bin/x"), "the program").unwrap();
         let file = dir.join("some_package-1.0-py3-none-any.whl");
-        let pack = Command::shell(format!("cd {} && python3 -m zipfile -c {} w", dir.display(), file.display()));
+        let pack = Command::shell(format!(
+            "cd {} && python3 -m zipfile -c {} w",
+            dir.display(),
+            file.display()
+        ));
         Host.run(&pack).unwrap();
         file
     }
@@ -217,7 +245,12 @@ mod tests {
         let target = super::dir(&place, &right).unwrap();
         let wrong = wheel(&"0".repeat(64), "w/bin/x");
         let error = take(&place, &wrong, &file, &target).unwrap_err();
-        assert!(error.to_string().contains(&format!("has the sum {sum}, not 0000")), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains(&format!("has the sum {sum}, not 0000")),
+            "{error}"
+        );
         assert!(!target.exists());
         take(&place, &right, &file, &target).unwrap();
         assert!(cached::is_whole(&target));
@@ -246,6 +279,11 @@ mod tests {
         let mut wheel = wheel("0", "x");
         wheel.files[0].arch = "other".into();
         let error = of_here(&wheel).unwrap_err();
-        assert!(error.to_string().contains("some-package 1.0 is not published for"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("some-package 1.0 is not published for"),
+            "{error}"
+        );
     }
 }

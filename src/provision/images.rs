@@ -127,10 +127,19 @@ mod tests {
         apply_addons(&node).unwrap();
         apply(&node).unwrap();
         let commands = guest.0.into_inner().unwrap();
-        let imports: Vec<_> = commands.iter().filter(|command| command.contains(" import ")).collect();
-        assert!(imports[0].ends_with("--label io.cri-containerd.pinned=pinned /opt/sampan/parts/images/addons.tar"));
+        let imports: Vec<_> = commands
+            .iter()
+            .filter(|command| command.contains(" import "))
+            .collect();
+        assert!(
+            imports[0]
+                .ends_with("--label io.cri-containerd.pinned=pinned /opt/sampan/parts/images/addons.tar")
+        );
         assert!(imports[1].ends_with("--local /opt/sampan/parts/images/node.tar"));
-        assert!(commands.iter().any(|command| command.contains(ADDONS_STAMP)), "{commands:?}");
+        assert!(
+            commands.iter().any(|command| command.contains(ADDONS_STAMP)),
+            "{commands:?}"
+        );
     }
 
     #[test]
