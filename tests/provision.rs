@@ -132,6 +132,7 @@ fn parts() -> Parts {
     let image = |name: &str| ImageRef {
         name: format!("registry.example/{name}"),
         tag: "v1".into(),
+        addon: false,
     };
     Parts {
         key: "key".into(),

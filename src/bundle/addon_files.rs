@@ -39,7 +39,7 @@ struct Named {
 /// All addons with the texts of their manifests.
 fn addons() -> BTreeMap<String, (Addon, Vec<(String, String)>)> {
     let dir = tempfile::tempdir().unwrap();
-    tree::copy("addons", dir.path()).unwrap();
+    tree::write_addons(dir.path()).unwrap();
     let list = |path: &std::path::Path| {
         let mut names: Vec<_> = std::fs::read_dir(path)
             .unwrap()

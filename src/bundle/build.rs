@@ -375,6 +375,6 @@ fn fill(
     for source in &sources {
         source.place(bundle)?;
     }
-    tree::copy("addons", &bundle.addons())?;
+    tree::write_addons(&bundle.addons())?;
     Ok(sources)
 }

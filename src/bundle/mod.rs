@@ -22,7 +22,7 @@ use std::time::Duration;
 
 pub use catalog::{Catalog, Component, Dest, Head, Image, Layer, LayerFile, LayerLink, Program};
 pub use manifest::{Archive, ComponentRef, FORMAT, ImageRef, Manifest};
-pub use tree::catalog;
+pub use tree::{catalog, write_addons};
 pub use wheels::{Wheel, WheelFile, WheelProgram};
 
 use crate::error::{Error, Kind, Result};

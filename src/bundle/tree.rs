@@ -53,11 +53,19 @@ pub(super) fn unpack(build: &Path) -> Result<PathBuf> {
     Ok(target)
 }
 
+/// Writes the addons of this sampan into a directory, as a bundle has them.
+///
+/// # Errors
+/// The I/O error with the path.
+pub fn write_addons(to: &Path) -> Result<()> {
+    copy("addons", to)
+}
+
 /// Writes the tree, or what one folder of it holds, into a directory.
 ///
 /// # Errors
 /// The I/O error with the path.
-pub(super) fn copy(folder: &str, to: &Path) -> Result<()> {
+fn copy(folder: &str, to: &Path) -> Result<()> {
     for file in files() {
         let Ok(name) = file.path().strip_prefix(folder) else {
             continue;

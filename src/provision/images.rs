@@ -126,7 +126,9 @@ mod tests {
         assert!(!are_addons_done(&node).unwrap());
         apply_addons(&node).unwrap();
         apply(&node).unwrap();
+        // Without the quotes that a shell would want.
         let commands = guest.0.into_inner().unwrap();
+        let commands: Vec<String> = commands.iter().map(|command| command.replace('\'', "")).collect();
         let imports: Vec<_> = commands
             .iter()
             .filter(|command| command.contains(" import "))

@@ -25,7 +25,7 @@ impl Runner for Yes {
 
 pub(super) struct Fixture {
     pub(super) spec: ClusterSpec,
-    parts: Parts,
+    pub(super) parts: Parts,
     pki: Pki,
     api: Api,
     cancel: Cancel,

@@ -256,10 +256,12 @@ fn make_bundle(layout: &Layout) {
     fs::write(files.cmdline(), "console=ttyS0\n").unwrap();
     fs::write(files.kubectl(), "#!/bin/sh\necho \"kubectl $*\"\nexit 7\n").unwrap();
     fs::set_permissions(files.kubectl(), fs::Permissions::from_mode(0o755)).unwrap();
+    bundle::write_addons(&files.addons()).unwrap();
     let image = |image: &bundle::Image| ImageRef {
         name: image.name.clone(),
         tag: image.tag.clone(),
         digest: format!("sha256:{:064}", 0),
+        archive: image.archive,
     };
     let manifest = Manifest {
         format: bundle::FORMAT,
