@@ -39,6 +39,7 @@ fn start_again_status_stop_start_delete() {
       starting Docker (TIME)
       registering the node (TIME)
       waiting until the cluster is healthy (TIME)
+      importing the images of addons (TIME)
     ✓ taking the ready snapshot (TIME)
     ✓ making keys and certificates (TIME)
     using fake 0.1.0
