@@ -103,6 +103,10 @@ fn start_again_status_stop_start_delete() {
     "#);
     assert_eq!(env.status("start"), 0);
     assert_eq!(env.status("status"), 0);
+    deleted_it_leaves_nothing(&env);
+}
+
+fn deleted_it_leaves_nothing(env: &TestEnvironment) {
     insta::assert_snapshot!(env.run("delete"), @r#"
     status: 0
     --- stdout
