@@ -127,7 +127,10 @@ fn collect(dir: &'static Dir<'static>, files: &mut Vec<&'static File<'static>>) 
 
 #[cfg(test)]
 mod tests {
+    use super::super::manifest::Manifest;
     use super::*;
+    use crate::layout::BundleLayout;
+    use crate::progress::{Cancel, Silent};
 
     #[test]
     fn the_tree_is_unpacked_once_and_mended_when_changed() {
@@ -151,6 +154,18 @@ mod tests {
         fs::write(&catalog, "").unwrap();
         unpack(build.path()).unwrap();
         assert!(catalog.metadata().unwrap().len() > 0);
+    }
+
+    #[test]
+    fn addons_are_part_of_what_a_bundle_is_checked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let bundle = BundleLayout(dir.path().to_owned());
+        write_addons(&bundle.addons()).unwrap();
+        let sums = Manifest::sums(dir.path(), &Cancel::default(), &Silent).unwrap();
+        for name in ["addons/ingress/addon.toml", "addons/registry/registry.yaml"] {
+            assert!(sums.contains_key(name), "{name}");
+        }
+        assert_ne!(hash_of("addons"), hash_of("base"));
     }
 
     #[test]
