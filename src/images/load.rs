@@ -52,26 +52,22 @@ pub fn load(engine: &Engine, archive: &Archive, ask: &dyn Fn() -> Node) -> Resul
     }
     let node = ask();
     let (parts, sent) = parts(archive, &node)?;
-    if let Some(free) = node.free
-        && sent > free
-    {
-        return Err(Error::new(
-            Kind::Storage,
-            format!(
-                "the disk of the node is too full: {} has {} MB to send, {} MB are free",
-                archive.place,
-                sent >> 20,
-                free >> 20
-            ),
-        )
-        .hint("remove images with `sampan image rm` or `docker image prune`"));
+    if let Some(full) = too_full(archive, sent, &node) {
+        return Err(full);
     }
     loaded.sent = sent;
     match take(engine, archive, parts, &wanted) {
         Ok(()) => {}
-        Err(error) if node.has.is_empty() || error.kind() == Kind::Storage => return Err(error),
-        // Something that was there a moment ago may have gone, as by `docker system prune`.
+        Err(error) if error.kind() == Kind::Storage => return Err(error),
         Err(error) => {
+            // When Docker gives up in the middle it hangs up, and its reason is lost.
+            if let Some(full) = too_full(archive, sent, &ask()) {
+                return Err(full.because(error));
+            }
+            if node.has.is_empty() {
+                return Err(error);
+            }
+            // Something that was there a moment ago may have gone, as by `docker system prune`.
             tracing::debug!(%error, "all of the archive is sent");
             let (parts, sent) = self::parts(archive, &Node::default())?;
             loaded.sent += sent;
@@ -86,6 +82,23 @@ pub fn load(engine: &Engine, archive: &Archive, ask: &dyn Fn() -> Node) -> Resul
         .into_iter()
         .collect();
     Ok(loaded)
+}
+
+/// Whether what is to be sent finds no room.
+fn too_full(archive: &Archive, sent: u64, node: &Node) -> Option<Error> {
+    let free = node.free.filter(|free| *free < sent)?;
+    Some(
+        Error::new(
+            Kind::Storage,
+            format!(
+                "the disk of the node is too full: {} has {} MB to send, {} MB are free",
+                archive.place,
+                sent >> 20,
+                free >> 20
+            ),
+        )
+        .hint("remove images with `sampan image rm` or `docker image prune`"),
+    )
 }
 
 /// Has Docker take the images, and looks whether it has them whole.

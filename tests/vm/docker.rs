@@ -264,6 +264,39 @@ pub(crate) fn names_come_and_go_for_both(world: &World) {
     all_ready(world);
 }
 
+/// A pod whose container is not made yet holds its image, too: Docker may forget it.
+pub(crate) fn a_pod_that_waits_holds_its_image(world: &World) {
+    build(world, "story/waits:1", "waited ");
+    docker(world, &["tag", "story/waits:1", "story/goes:1"]);
+    let has = |name: &str| images_of_kubernetes(world).iter().any(|there| there == name);
+    eventually("pods have both", PATIENCE, || {
+        let both = has("docker.io/story/waits:1") && has("docker.io/story/goes:1");
+        both.then_some(()).ok_or_else(String::new)
+    });
+    world.apply(include_str!("files/waits.yaml"));
+    let inside = |command: &[&str]| {
+        world.kubectl_with(&[&["exec", "waits", "-c", "first", "--"], command].concat(), "")
+    };
+    eventually("the pod waits", PATIENCE, || {
+        let output = inside(&["true"]);
+        output
+            .status
+            .success()
+            .then_some(())
+            .ok_or_else(|| shown(&output))
+    });
+    docker(world, &["rmi", "story/waits:1", "story/goes:1"]);
+    eventually("what no pod asks for is gone", PATIENCE, || {
+        (!has("docker.io/story/goes:1"))
+            .then_some(())
+            .ok_or_else(String::new)
+    });
+    assert!(has("docker.io/story/waits:1"), "a pod waits to be made of it");
+    assert!(inside(&["touch", "/go"]).status.success());
+    world.kubectl(&["wait", "pod/waits", "--for=condition=Ready", "--timeout=180s"]);
+    world.kubectl(&["delete", "pod", "waits"]);
+}
+
 /// `docker system prune -af`, and every pod of the cluster is deleted: all of them come back.
 pub(crate) fn pruning_takes_nothing_from_the_cluster(world: &World) {
     build(world, "story/app:1", "pruned ");

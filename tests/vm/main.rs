@@ -11,6 +11,7 @@
     reason = "a test fails by panicking and says what it saw"
 )]
 
+mod client;
 mod cluster;
 mod docker;
 mod images;
@@ -56,6 +57,10 @@ const STORIES: &[Story] = &[
         "docker_is_closed_without_a_certificate",
         docker::docker_is_closed_without_a_certificate,
     ),
+    (
+        "eval_points_docker_and_unset_points_back",
+        client::eval_points_docker_and_unset_points_back,
+    ),
     ("what_docker_builds_pods_run", docker::what_docker_builds_pods_run),
     (
         "docker_runs_containers_beside_pods",
@@ -63,12 +68,20 @@ const STORIES: &[Story] = &[
     ),
     ("names_come_and_go_for_both", docker::names_come_and_go_for_both),
     (
+        "a_pod_that_waits_holds_its_image",
+        docker::a_pod_that_waits_holds_its_image,
+    ),
+    (
         "pruning_takes_nothing_from_the_cluster",
         docker::pruning_takes_nothing_from_the_cluster,
     ),
     (
         "images_come_and_go_and_only_what_lacks_is_sent",
         images::images_come_and_go_and_only_what_lacks_is_sent,
+    ),
+    (
+        "a_full_disk_leaves_no_half_of_an_image",
+        images::a_full_disk_leaves_no_half_of_an_image,
     ),
     (
         "docker_goes_on_after_stop_and_start",

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
+use crate::client;
 use crate::life::everything_is_there;
 use crate::support::{Guard, NODE, PROFILE, World, eventually, shown, text};
 
@@ -199,6 +200,7 @@ pub(crate) fn a_snapshot_brings_all_back(world: &World) {
         "{number}, {spoilt}, then {restored}"
     );
     everything_is_there(world);
+    client::leads_to_a_docker(world, PROFILE);
     let offset = clock_offset(world, PROFILE);
     assert!(offset.abs() < CLOCK_SECONDS, "the clock is off by {offset} s");
     assert!(world.ok(&["snapshot", "list", "-p", PROFILE]).contains("before"));
@@ -247,6 +249,7 @@ pub(crate) fn a_fork_goes_its_own_way(world: &World) {
     let log = world.ok(&["ssh", "-p", "twin", "--", "dmesg"]);
     assert!(log.contains("crng reseeded due to virtual machine fork"), "{log}");
     node_did_not_flap(world, "twin");
+    client::leads_to_its_own_docker(world, "twin");
     let journal = world.ok(&["ssh", "-p", "twin", "--", "journalctl -u kubelet -n 5 --no-pager"]);
     assert!(journal.lines().count() >= 5, "no journal in a fork: {journal}");
     world.ok(&["delete", "-p", "twin"]);

@@ -4,6 +4,9 @@ use std::io::{IsTerminal, Read};
 use std::path::Path;
 use std::process::{Command as Process, Stdio};
 
+use sampan_driver::Command;
+
+use crate::cluster::Access;
 use crate::error::{Error, Kind, Result};
 use crate::images::archive::Archive;
 use crate::images::{self, Loaded};
@@ -13,9 +16,25 @@ use super::{App, Reached, arch, client, node};
 
 pub(super) fn load(app: &App, reached: &Reached, image: &str) -> Result<()> {
     let archive = archive(image)?;
-    let loaded = images::load(&reached.engine, &archive, &|| node(&reached.access))?;
+    let loaded = images::load(&reached.engine, &archive, &|| node(&reached.access)).inspect_err(|error| {
+        if error.kind() == Kind::Storage {
+            tidy(&reached.access);
+        }
+    })?;
     tell(app, &loaded);
     Ok(())
+}
+
+/// Frees what the node took of an image before its disk was full: it is nobody's, but containerd only looks after many more changes,
+/// or when a lease is ended so. Docker may take a moment to let go of it.
+fn tidy(access: &Access) {
+    let script = include_str!("tidy");
+    let tidied = access
+        .runner()
+        .and_then(|runner| Ok(runner.run(&Command::shell(script))?));
+    if let Err(error) = tidied {
+        tracing::debug!(%error, "the node does not tidy up");
+    }
 }
 
 fn archive(image: &str) -> Result<Archive> {
