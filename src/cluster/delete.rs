@@ -8,6 +8,7 @@ use super::machine::{self, Machine};
 use super::{Context, cache, drivers, profile, snapshot, template};
 use crate::error::{Error, Kind, Result};
 use crate::kubeconfig::Files;
+use crate::supervisor;
 
 const LOCK_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -21,6 +22,7 @@ pub fn delete(ctx: &Context, name: &str) -> Result<bool> {
     if present {
         let lock = profile::lock(ctx, name, LOCK_DEADLINE)?;
         remove_machine(ctx, name)?;
+        supervisor::end(&files)?;
         remove_dir(&files.dir)?;
         // The name goes while the lock is held, so nobody waits on a file that is gone.
         let _ = fs::remove_file(&files.lock);

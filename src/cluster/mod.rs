@@ -38,7 +38,7 @@ pub use drivers::{DriverOptions, driver_names, open_driver};
 pub use events::{Event, Transient};
 pub use fork::fork;
 pub use kubeconfig::update_context;
-pub(crate) use machine::spec as machine_spec;
+pub(crate) use machine::{connect as connect_machine, spec as machine_spec};
 pub use pause::{pause, unpause};
 pub use profile::{Place, Profile, current, exists, list, load, set_current};
 pub use start::{StartRequest, Started, start};

@@ -19,6 +19,7 @@ use crate::progress::{StepEnd, StepInfo};
 use crate::provision::readiness::Component;
 use crate::provision::{self, Api};
 use crate::settings::ClusterSpec;
+use crate::supervisor;
 
 /// How long `start` waits for another verb on the same profile: longer than a cold start takes.
 const LOCK_DEADLINE: Duration = Duration::from_secs(900);
@@ -208,6 +209,10 @@ fn take(ctx: &Context, request: &StartRequest, steps: &[&dyn Step]) -> Result<St
     events::clear(&run.files);
     drop(lock);
     result?;
+    // A machine that becomes a layer has a place of somebody else's, and publishes nothing.
+    if run.profile.is_some() && request.place.is_none() && run.driver.features().publishing {
+        supervisor::nudge(ctx, name);
+    }
     Ok(Started {
         profile: run.profile,
         already_running: !run.changed,
@@ -267,7 +272,13 @@ fn clean_up(run: &Run<'_>, error: Error) -> Error {
         .endpoint(&spec)
         .ok()
         .and_then(|endpoint| endpoint.serial_log);
-    if let Err(kill) = put_back(run, &spec) {
+    let ended = put_back(run, &spec);
+    if ended.is_ok()
+        && let Err(error) = supervisor::end(&run.files)
+    {
+        run.ctx.reporter.warn(&error.to_string());
+    }
+    if let Err(kill) = ended {
         run.ctx
             .reporter
             .warn(&format!("the machine is still running: {kill}"));

@@ -8,6 +8,7 @@ use super::events::{self, Transient};
 use super::machine::Machine;
 use super::{Context, profile};
 use crate::error::{Kind, Result};
+use crate::supervisor;
 
 /// How long `stop` waits for another verb on the same profile.
 const LOCK_DEADLINE: Duration = Duration::from_secs(300);
@@ -59,11 +60,13 @@ pub fn stop(ctx: &Context, name: &str, mode: StopMode, deadline: Duration) -> Re
         StopMode::Shutdown => shut_down(&machine, state, deadline),
     };
     events::clear(&files);
+    let saved = stopped?;
+    // It ends with its machine; whoever stops a cluster shall find nothing of it running.
+    if let Err(error) = supervisor::end(&files) {
+        ctx.reporter.warn(&error.to_string());
+    }
     drop(lock);
-    Ok(Stopped {
-        was_running,
-        saved: stopped?,
-    })
+    Ok(Stopped { was_running, saved })
 }
 
 /// Saves the machine, or powers it off where it cannot be saved; true when it was saved.

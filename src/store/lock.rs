@@ -80,6 +80,14 @@ impl Lock {
         if let Some(parent) = path.parent() {
             atomic::make_dir(parent)?;
         }
+        Self::try_acquire_in(path)
+    }
+
+    /// As [`Self::try_acquire`], in a directory that must be there.
+    ///
+    /// # Errors
+    /// The I/O error of the file.
+    pub fn try_acquire_in(path: &Path) -> Result<Option<Self>> {
         loop {
             let file = OpenOptions::new()
                 .read(true)

@@ -26,6 +26,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// How long one that was just started may take: its program has to be read from disk.
 const START_LIMIT: Duration = Duration::from_secs(15);
 
+/// How long a verb that has other things to do waits for it.
+const NUDGE_LIMIT: Duration = Duration::from_millis(500);
+
 /// How long it waits for the API and for its own work before it answers what is published, and a little more.
 const PUBLISHED_LIMIT: Duration = Duration::from_secs(20);
 
@@ -44,7 +47,7 @@ pub fn ensure(ctx: &Context, profile: &str) -> Result<()> {
     let files = ctx.layout.profile(profile);
     let end = Instant::now() + START_LIMIT;
     loop {
-        if current(&files, Ask::Hello) {
+        if is_there(&files) {
             // Whoever stays its parent has to take note of its end, or it stays in the process table.
             thread::spawn(move || child.wait());
             return Ok(());
@@ -58,12 +61,20 @@ pub fn ensure(ctx: &Context, profile: &str) -> Result<()> {
     }
 }
 
-/// As [`ensure`], for verbs that have other things to do: it is started and not waited for, and told to look at everything anew if it is
+/// As [`ensure`], for verbs that have other things to do: it is started and not waited for long, and told to look at everything anew if it is
 /// there already. What goes wrong is for the next verb that needs it.
 pub(crate) fn nudge(ctx: &Context, profile: &str) {
     match begin(ctx, profile, Ask::Refresh) {
         Ok(None) => {}
-        Ok(Some(mut child)) => drop(thread::spawn(move || child.wait())),
+        Ok(Some(mut child)) => {
+            let files = ctx.layout.profile(profile);
+            let end = Instant::now() + NUDGE_LIMIT;
+            // Once it answers, whoever wants to end it finds it.
+            while !is_there(&files) && Instant::now() < end {
+                thread::sleep(Duration::from_millis(5));
+            }
+            thread::spawn(move || child.wait());
+        }
         Err(error) => tracing::debug!(profile, %error, "no supervisor"),
     }
 }
@@ -240,8 +251,9 @@ fn asked(ctx: &Context, profile: &str, ask: Ask) -> Result<Answer> {
         })
 }
 
-fn current(files: &ProfileLayout, ask: Ask) -> bool {
-    asked_once(files, ask, ANSWER_LIMIT).is_ok_and(|answer| answer.version == VERSION)
+/// Whether a supervisor of this version answers.
+pub(super) fn is_there(files: &ProfileLayout) -> bool {
+    asked_once(files, Ask::Hello, ANSWER_LIMIT).is_ok_and(|answer| answer.version == VERSION)
 }
 
 fn asked_once(files: &ProfileLayout, ask: Ask, limit: Duration) -> io::Result<Answer> {

@@ -15,12 +15,17 @@
 //! | `log`     | `supervisor.log`                                                                |
 //! | `run`, `server` | the process itself                                                        |
 
-#![expect(dead_code, unused_imports, reason = "the process itself follows")]
-
+mod api;
+mod board;
 mod client;
+mod clock;
 mod log;
+mod plan;
 pub mod ports;
 mod protocol;
+mod run;
+mod server;
+mod service;
 mod socket;
 
 use std::net::SocketAddr;
@@ -30,6 +35,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use client::{end, nudge};
 pub use client::{ensure, follow, published, rules};
+pub use run::run;
 
 /// One port of one Service, and where the host reaches it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

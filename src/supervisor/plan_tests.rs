@@ -1,0 +1,209 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn ground(exact: bool) -> Ground {
+    let address: IpAddr = [127, 77, 0, 9].into();
+    Ground {
+        address,
+        exact,
+        reserved: [(Protocol::Tcp, SocketAddr::new(address, 6443))].into(),
+    }
+}
+
+fn service(name: &str, kind: Kind, ports: &[(u16, u16)]) -> Service {
+    Service {
+        namespace: "default".into(),
+        name: name.into(),
+        uid: name.into(),
+        created: "2026-01-01T00:00:00Z".into(),
+        kind: Some(kind),
+        ports: ports
+            .iter()
+            .map(|&(port, node_port)| Port {
+                name: None,
+                port,
+                node_port: Some(node_port).filter(|port| *port != 0),
+                protocol: Some(Protocol::Tcp),
+            })
+            .collect(),
+        ingress: Vec::new(),
+    }
+}
+
+fn places(plan: &Plan) -> Vec<String> {
+    let line = |(publication, forward): &(Publication, Option<Forward>)| match forward {
+        Some(forward) => format!(
+            "{} {}->{}",
+            publication.service,
+            forward.host.port(),
+            forward.guest_port
+        ),
+        None => format!(
+            "{} {}",
+            publication.service,
+            publication.trouble.as_deref().unwrap_or("?")
+        ),
+    };
+    plan.services.iter().map(line).collect()
+}
+
+fn plan_of(services: &[Service], usable: impl Fn(u16) -> bool) -> Plan {
+    plan(&ground(true), services, &[], &Given::new(), &mut |slot| {
+        usable(slot.1.port())
+    })
+}
+
+#[test]
+fn node_ports_keep_their_numbers_and_load_balancers_get_their_own() {
+    let services = [
+        service("web", Kind::NodePort, &[(80, 30080)]),
+        service("lb", Kind::LoadBalancer, &[(80, 31000), (9090, 31001)]),
+        service("second", Kind::LoadBalancer, &[(80, 31002)]),
+    ];
+    let all = plan_of(&services, |_| true);
+    assert_eq!(
+        places(&all),
+        [
+            "lb 31000->31000",
+            "lb 31001->31001",
+            "lb 80->31000",
+            "lb 9090->31001",
+            "second 31002->31002",
+            "second 8080->31002",
+            "web 30080->30080"
+        ]
+    );
+    // A user who may not listen on low ports, and two who want the same then.
+    let high = plan_of(&services, |port| port >= 1024);
+    assert_eq!(
+        places(&high)[2..],
+        [
+            "lb 8080->31000",
+            "lb 9090->31001",
+            "second 31002->31002",
+            "second 8081->31002",
+            "web 30080->30080"
+        ]
+    );
+}
+
+#[test]
+fn a_place_that_was_given_stays_though_a_better_one_is_free_or_an_older_service_comes() {
+    let mut services = vec![service("b", Kind::LoadBalancer, &[(80, 31000)])];
+    let first = plan_of(&services, |port| port != 80);
+    services.insert(0, service("a", Kind::LoadBalancer, &[(8080, 31001)]));
+    let second = plan(&ground(true), &services, &[], &first.given, &mut |_| true);
+    assert_eq!(
+        places(&second),
+        [
+            "a 31001->31001",
+            "a 8081->31001",
+            "b 31000->31000",
+            "b 8080->31000"
+        ]
+    );
+    // Another object of the same name begins anew.
+    services.remove(0);
+    services[0].uid = "new".into();
+    let third = plan(&ground(true), &services, &[], &second.given, &mut |_| true);
+    assert_eq!(places(&third), ["b 31000->31000", "b 80->31000"]);
+}
+
+#[test]
+fn the_machines_own_ports_and_the_users_are_nobody_elses() {
+    let rules: Vec<Rule> = vec!["30080:1".parse().unwrap(), "6443:1".parse().unwrap()];
+    let services = [
+        service("web", Kind::NodePort, &[(80, 30080)]),
+        service("api", Kind::LoadBalancer, &[(6443, 31000)]),
+    ];
+    let plan = plan(&ground(true), &services, &rules, &Given::new(), &mut |_| true);
+    assert!(
+        plan.rules[0].1.is_ok() && plan.rules[1].1.is_err(),
+        "{:?}",
+        plan.rules
+    );
+    let places = places(&plan);
+    assert_eq!(places[..2], ["api 31000->31000", "api 6444->31000"]);
+    assert!(places[2].contains("in use by sampan itself"), "{places:?}");
+}
+
+#[test]
+fn where_the_address_is_shared_the_nearest_free_port_is_taken() {
+    let services = [service("web", Kind::NodePort, &[(80, 30080)])];
+    let plan = plan(&ground(false), &services, &[], &Given::new(), &mut |slot| {
+        slot.1.port() > 30081
+    });
+    assert_eq!(places(&plan), ["web 30082->30080"]);
+    assert_eq!(after(65535).next(), Some(1024));
+    assert_eq!(after(80).next(), Some(1024));
+}
+
+#[test]
+fn what_has_no_node_port_or_no_protocol_of_ours_says_so() {
+    let mut sctp = service("sctp", Kind::NodePort, &[(80, 30080)]);
+    sctp.ports[0].protocol = None;
+    let plan = plan_of(&[service("lb", Kind::LoadBalancer, &[(80, 0)]), sctp], |_| true);
+    let places = places(&plan);
+    assert!(
+        places[0].contains("allocateLoadBalancerNodePorts") && places[1].contains("SCTP"),
+        "{places:?}"
+    );
+    assert_eq!(places.len(), 2);
+    assert!(plan.forwards().is_empty());
+}
+
+fn forwards() -> impl Strategy<Value = Forwards> {
+    let slot = (any::<bool>(), 1_u16..12).prop_map(|(udp, port)| {
+        let protocol = if udp { Protocol::Udp } else { Protocol::Tcp };
+        (protocol, SocketAddr::from(([127, 77, 0, 9], port)))
+    });
+    proptest::collection::btree_map(slot, 1_u16..4, 0..20)
+}
+
+fn any_service() -> impl Strategy<Value = Service> {
+    let ports = proptest::collection::vec((1_u16..2000, 30000_u16..30010), 0..4);
+    ("[a-f]", any::<bool>(), ports).prop_map(|(name, balancer, ports)| {
+        let kind = if balancer {
+            Kind::LoadBalancer
+        } else {
+            Kind::NodePort
+        };
+        service(&name, kind, &ports)
+    })
+}
+
+proptest! {
+    #[test]
+    fn applying_the_difference_ends_with_what_is_wanted(there in forwards(), wanted in forwards()) {
+        let (remove, add) = diff(&there, &wanted);
+        let mut now = there;
+        for forward in remove {
+            let (slot, port) = entry(forward);
+            prop_assert_eq!(now.remove(&slot), Some(port));
+        }
+        for forward in add {
+            let (slot, port) = entry(forward);
+            // Nothing is added where something is.
+            prop_assert_eq!(now.insert(slot, port), None);
+        }
+        prop_assert_eq!(now, wanted);
+    }
+
+    #[test]
+    fn no_place_is_given_twice_and_planning_again_changes_nothing(
+        services in proptest::collection::vec(any_service(), 0..6), exact in any::<bool>(), low in any::<bool>(),
+    ) {
+        let mut seen = BTreeSet::new();
+        let services: Vec<Service> = services.into_iter().filter(|service| seen.insert(service.name.clone())).collect();
+        let ground = ground(exact);
+        let mut usable = |slot: Slot| low || slot.1.port() >= 1024;
+        let first = plan(&ground, &services, &[], &Given::new(), &mut usable);
+        let given = first.services.iter().filter(|(_, forward)| forward.is_some()).count();
+        prop_assert_eq!(first.forwards().len(), given);
+        prop_assert!(first.forwards().keys().all(|slot| !ground.reserved.contains(slot)));
+        let again = plan(&ground, &services, &[], &first.given, &mut usable);
+        prop_assert_eq!(again.forwards(), first.forwards());
+        prop_assert_eq!(again.given, first.given);
+    }
+}
