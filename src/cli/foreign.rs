@@ -186,7 +186,6 @@ const OTHERS: &[(&str, &[Flag])] = &[
 const VERBS: &[(&str, &[&str])] = &[
     ("service", &[]),
     ("addons", &[]),
-    ("tunnel", &[]),
     ("dashboard", &[]),
     ("mount", &[]),
     ("node", &[]),

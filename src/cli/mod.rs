@@ -5,6 +5,7 @@ pub mod cache;
 pub mod docker_env;
 mod foreign;
 pub mod image;
+pub mod publish;
 pub mod snapshot;
 mod start;
 mod usage;
@@ -125,6 +126,13 @@ pub enum Verb {
     /// Print the address at which the host reaches the cluster
     Ip,
     #[expect(missing_docs, reason = "as above")]
+    Port(publish::PortArgs),
+    #[expect(missing_docs, reason = "as above")]
+    Tunnel(publish::TunnelArgs),
+    #[expect(missing_docs, reason = "as above")]
+    #[command(hide = true)]
+    Supervise(publish::SuperviseArgs),
+    #[expect(missing_docs, reason = "as above")]
     Logs(LogsArgs),
     #[expect(missing_docs, reason = "as above")]
     Version(VersionArgs),
@@ -150,7 +158,8 @@ const GROUPS: &[(&str, &[&str])] = &[
         &["profile", "config", "update-context", "bundle", "cache"],
     ),
     ("Images", &["docker-env", "image"]),
-    ("The node", &["ssh", "cp", "ssh-key", "ip"]),
+    ("Reaching it", &["ip", "port", "tunnel"]),
+    ("The node", &["ssh", "cp", "ssh-key"]),
     ("Troubleshooting", &["logs", "version"]),
     ("Other", &["completion", "help"]),
 ];

@@ -64,7 +64,6 @@ fn what_only_minikube_has_is_not_there_yet() {
         "sampan start --ha",
         "sampan start --addons ingress",
         "sampan stop --schedule 5m",
-        "sampan tunnel",
         "sampan addons enable ingress --force",
         "sampan service x --url",
         "sampan cache add busybox",

@@ -16,6 +16,7 @@ mod ip;
 mod kubectl;
 mod logs;
 mod pause;
+mod port;
 mod profile;
 mod signals;
 mod snapshot;
@@ -24,7 +25,9 @@ mod ssh_key;
 mod start;
 mod status;
 mod stop;
+mod supervise;
 mod template;
+mod tunnel;
 mod update_context;
 mod version;
 
@@ -108,6 +111,9 @@ fn run(app: App, verb: Verb) -> Result<u8> {
         Verb::Cp(args) => cp::run(&app, &args),
         Verb::SshKey => ssh_key::run(&app),
         Verb::Ip => ip::run(&app),
+        Verb::Port(args) => port::run(&app, &args),
+        Verb::Tunnel(args) => tunnel::run(&app, &args),
+        Verb::Supervise(args) => supervise::run(&app, &args),
         Verb::Logs(args) => logs::run(&app, &args),
         Verb::Version(args) => version::run(&app, &args),
         Verb::Completion(args) => completion::run(&app, &args),

@@ -66,11 +66,11 @@ fn slips_end_with_14_and_a_suggestion() {
 #[test]
 fn what_only_minikube_has_ends_with_16() {
     let env = TestEnvironment::new();
-    insta::assert_snapshot!(env.run("tunnel --cleanup"), @r"
+    insta::assert_snapshot!(env.run("mount a:b"), @r"
     status: 16
     --- stdout
     --- stderr
-    X Exiting due to MK_UNIMPLEMENTED: `sampan tunnel` is not there yet
+    X Exiting due to MK_UNIMPLEMENTED: `sampan mount` is not there yet
     hint: `sampan --help` lists what there is
     ");
     insta::assert_snapshot!(env.run("start --nodes 3"), @r"
@@ -91,7 +91,6 @@ fn what_only_minikube_has_ends_with_16() {
         "service x --url",
         "addons list",
         "service list",
-        "tunnel",
         "dashboard --url",
         "mount a:b",
         "node list",
