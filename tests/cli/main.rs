@@ -12,6 +12,7 @@ mod layers;
 mod life;
 mod locks;
 mod ports;
+mod publishing;
 mod qemu;
 mod saving;
 mod snapshots;

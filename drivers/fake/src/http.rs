@@ -37,13 +37,18 @@ pub(crate) enum Answer {
     Text(u16, String),
 }
 
-/// Answers requests until the other side has enough.
-pub(crate) fn serve<S: Read + Write>(
+/// Answers requests until the other side has enough: with the lines that `watch` gives where it does, and `answer`'s answer else.
+pub(crate) fn serve<S: Read + Write, W: Iterator<Item = String>>(
     stream: S,
+    mut watch: impl FnMut(&Request) -> Option<W>,
     mut answer: impl FnMut(&Request) -> Answer,
 ) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     while let Some(request) = read(&mut stream)? {
+        if let Some(lines) = watch(&request) {
+            tell(stream.get_mut(), lines)?;
+            continue;
+        }
         let (status, kind, body) = match answer(&request) {
             Answer::Json(status, value) => (status, "application/json", value.to_string()),
             Answer::Text(status, text) => (status, "text/plain", text),
@@ -59,6 +64,20 @@ pub(crate) fn serve<S: Read + Write>(
         out.flush()?;
     }
     Ok(())
+}
+
+/// Sends each line when it comes.
+fn tell(out: &mut impl Write, lines: impl Iterator<Item = String>) -> io::Result<()> {
+    out.write_all(
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
+    )?;
+    out.flush()?;
+    for line in lines {
+        write!(out, "{:x}\r\n{line}\r\n", line.len())?;
+        out.flush()?;
+    }
+    out.write_all(b"0\r\n\r\n")?;
+    out.flush()
 }
 
 /// The next request; none when the connection was closed.

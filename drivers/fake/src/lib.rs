@@ -16,6 +16,7 @@
 //! | `objects`  | the states of objects that controllers would bring about     |
 //! | `saved`    | what is known of a saved state, a layer's archives           |
 //! | `snapshot` | the optional ability of saving machines                      |
+//! | `watch`    | watching what is in the API                                  |
 
 mod cluster;
 mod files;
@@ -27,6 +28,7 @@ mod objects;
 mod process;
 mod saved;
 mod snapshot;
+mod watch;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -18,6 +18,7 @@ use crate::cluster::Cluster;
 use crate::files::{self, Files};
 use crate::forwards::Board;
 use crate::guest::{API_CERT, API_KEY, BOOT_ID, Guest};
+use crate::watch::Watch;
 use crate::{http, saved};
 
 /// The apiserver's port in the guest.
@@ -164,12 +165,31 @@ impl Server {
             *cluster = Some(self.open()?);
         }
         drop(cluster);
-        http::serve(stream, |request| {
-            let mut cluster = self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
-            match cluster.as_mut() {
-                Some(cluster) => cluster.answer(request),
-                None => http::Answer::Text(500, "there is no cluster".to_owned()),
-            }
+        http::serve(
+            stream,
+            |request| Watch::wanted(self, request),
+            |request| {
+                self.answer(request)
+                    .unwrap_or_else(|| http::Answer::Text(500, "there is no cluster".to_owned()))
+            },
+        )
+    }
+
+    /// The cluster's answer; none while there is no apiserver.
+    pub(crate) fn answer(&self, request: &http::Request) -> Option<http::Answer> {
+        let config = FakeConfig::load(&self.cache).unwrap_or_default();
+        if !self.guest.has_api() || config.fails_at("api") {
+            return None;
+        }
+        let mut cluster = self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
+        let cluster = cluster.as_mut()?;
+        // An object's status is a part of it here.
+        Some(match request.path.strip_suffix("/status") {
+            Some(path) => cluster.answer(&http::Request {
+                path: path.to_owned(),
+                ..request.clone()
+            }),
+            None => cluster.answer(request),
         })
     }
 
