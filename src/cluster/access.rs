@@ -13,6 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::layout::BundleLayout;
 use crate::provision::Node;
 use crate::remote::Target;
+use crate::supervisor;
 
 /// A running guest that was started before answers at once; this is for one that is busy.
 const SSH_DEADLINE: Duration = Duration::from_secs(60);
@@ -51,6 +52,10 @@ pub fn access(ctx: &Context, name: &str) -> Result<Access> {
                     .hint(format!("run `sampan start -p {name}`")),
             );
         }
+    }
+    // Whoever reaches into a running cluster heals what publishes its ports.
+    if machine.driver.features().publishing {
+        supervisor::nudge(ctx, name, false);
     }
     Ok(Access {
         endpoint: machine.driver.endpoint(&machine.spec)?,

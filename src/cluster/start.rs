@@ -211,7 +211,7 @@ fn take(ctx: &Context, request: &StartRequest, steps: &[&dyn Step]) -> Result<St
     result?;
     // A machine that becomes a layer has a place of somebody else's, and publishes nothing.
     if run.profile.is_some() && request.place.is_none() && run.driver.features().publishing {
-        supervisor::nudge(ctx, name);
+        supervisor::nudge(ctx, name, run.woken);
     }
     Ok(Started {
         profile: run.profile,

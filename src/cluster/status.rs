@@ -13,6 +13,7 @@ use super::machine::Machine;
 use super::{Context, Profile, kubeconfig};
 use crate::error::{Kind, Result};
 use crate::provision::Api;
+use crate::supervisor;
 
 /// How long an answer of the API is waited for: `status` says what is, it does not wait for what will be.
 const API_DEADLINE: Duration = Duration::from_secs(5);
@@ -98,13 +99,18 @@ pub fn status(ctx: &Context, name: &str) -> Result<Status> {
         _ if kubeconfig::is_configured(ctx, profile)? => KubeconfigState::Configured,
         _ => KubeconfigState::Misconfigured,
     };
+    let event = events::read(&machine.files);
+    // One that is just being started gets its own at the end.
+    if host == HostState::Running && event.is_none() && machine.driver.features().publishing {
+        supervisor::nudge(ctx, name, false);
+    }
     Ok(Status {
         name: name.to_owned(),
         host,
         kubelet,
         apiserver,
         kubeconfig,
-        event: events::read(&machine.files),
+        event,
         // Whoever looks at a machine that ends just now sees none.
         resident: machine
             .driver

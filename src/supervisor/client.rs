@@ -61,10 +61,11 @@ pub fn ensure(ctx: &Context, profile: &str) -> Result<()> {
     }
 }
 
-/// As [`ensure`], for verbs that have other things to do: it is started and not waited for long, and told to look at everything anew if it is
-/// there already. What goes wrong is for the next verb that needs it.
-pub(crate) fn nudge(ctx: &Context, profile: &str) {
-    match begin(ctx, profile, Ask::Refresh) {
+/// As [`ensure`], for verbs that have other things to do: it is started and not waited for long; where it is there already and the guest
+/// `has_slept`, it is told to look at everything anew. What goes wrong is for the next verb that needs it.
+pub(crate) fn nudge(ctx: &Context, profile: &str, has_slept: bool) {
+    let ask = if has_slept { Ask::Refresh } else { Ask::Hello };
+    match begin(ctx, profile, ask) {
         Ok(None) => {}
         Ok(Some(mut child)) => {
             let files = ctx.layout.profile(profile);

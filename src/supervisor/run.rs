@@ -1,29 +1,32 @@
 //! The process itself: one thread that waits for many things. Whatever happens, it compares all that is wanted with all that is there; so
 //! no event matters more than another, and none is missed.
 
+mod seen;
+mod tell;
+mod waits;
+
 use std::collections::BTreeMap;
-use std::future::pending;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use kube::runtime::watcher;
 use sampan_driver::MachineState;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant as Tick, sleep_until, timeout};
+use tokio::time::{Instant as Tick, sleep_until};
 
 use super::api::{self, Tale, Teller, Watch};
 use super::board::{Board, Outcome, Wanted};
 use super::clock::{self, Clocks};
 use super::log::Log;
 use super::server::{self, Order, State};
-use super::service::{Id, Service, reduce};
+use super::service::{Id, Service};
 use super::{ports, protocol, socket};
 use crate::cluster::{self, Context, Profile};
 use crate::error::{Error, Kind, Result};
 use crate::layout::ProfileLayout;
 use crate::store::lock::Lock;
+use waits::{at, finished, machine_ends, signals};
 
 /// How long another supervisor, of a machine that has ended, may take to be gone.
 const LOCK_LIMIT: Duration = Duration::from_secs(10);
@@ -34,17 +37,8 @@ const GATHER: Duration = Duration::from_millis(40);
 /// The same where something was done just now: ten thousand events in a minute cost a few rounds a second.
 const GATHER_AGAIN: Duration = Duration::from_millis(200);
 
-/// How long telling the cluster one thing may take.
-const TELL_LIMIT: Duration = Duration::from_secs(10);
-
-/// How many things are kept for an apiserver that does not answer.
-const UNTOLD: usize = 1000;
-
 /// How often is tried again what did not go.
 const RETRY: Duration = Duration::from_secs(3);
-
-/// How long an apiserver is left alone that did not answer; doubled up to the second.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
 
 /// Publishes the ports of a profile until its machine ends. For `sampan supervise`.
 ///
@@ -258,75 +252,6 @@ impl<'a> Supervisor<'a> {
         self.gather();
     }
 
-    /// Takes note of what the apiserver says.
-    fn seen(
-        &mut self,
-        event: Option<Result<watcher::Event<k8s_openapi::api::core::v1::Service>, watcher::Error>>,
-    ) {
-        let event = match event {
-            Some(Ok(event)) => event,
-            Some(Err(error)) => return self.unanswered(&error.to_string()),
-            None => return self.unanswered("the watch has ended"),
-        };
-        let address = self.address;
-        match event {
-            watcher::Event::Init => self.listed = Some(BTreeMap::new()),
-            watcher::Event::InitApply(service) => {
-                let service = reduce(service);
-                if let Some(listed) = self.listed.as_mut().filter(|_| service.matters(address)) {
-                    listed.insert(service.id(), service);
-                }
-            }
-            watcher::Event::InitDone => {
-                self.services = self.listed.take().unwrap_or_default();
-                self.synced = true;
-                self.answered();
-                self.gather();
-            }
-            watcher::Event::Apply(service) => {
-                let service = reduce(service);
-                let known = self.services.get(&service.id());
-                if service.matters(address) {
-                    if known != Some(&service) {
-                        self.services.insert(service.id(), service);
-                        self.gather();
-                    }
-                } else if known.is_some() {
-                    self.services.remove(&service.id());
-                    self.gather();
-                }
-                self.answered();
-            }
-            watcher::Event::Delete(service) => {
-                if self.services.remove(&reduce(service).id()).is_some() {
-                    self.gather();
-                }
-                self.answered();
-            }
-        }
-    }
-
-    fn answered(&mut self) {
-        if self.listed.is_none() && self.state.borrow().trouble.is_some() {
-            self.log.line("the apiserver answers again");
-            self.state.send_modify(|state| state.trouble = None);
-        }
-        self.asks_again = None;
-    }
-
-    fn unanswered(&mut self, why: &str) {
-        let pause = match self.state.borrow().trouble {
-            Some(_) => BACKOFF.1,
-            None => BACKOFF.0,
-        };
-        self.asks_again = Some((Tick::now() + pause, pause));
-        if self.state.borrow().trouble.is_none() {
-            self.log.line(&format!("the apiserver does not answer: {why}"));
-        }
-        self.state
-            .send_modify(|state| state.trouble = Some(why.to_owned()));
-    }
-
     /// Begins to make what is published equal to what is wanted.
     fn apply(&mut self) {
         let Some(mut board) = self.board.take() else {
@@ -384,148 +309,5 @@ impl<'a> Supervisor<'a> {
                 "trouble: {namespace}/{service} {protocol} port {port}: {trouble}"
             ));
         }
-    }
-
-    /// Tells the cluster, one thing after the other.
-    fn tell(&mut self, tales: Vec<Tale>) {
-        for tale in tales {
-            // What was to be said of a status before is out of date.
-            if let Tale::Status(id, _) = &tale {
-                self.untold
-                    .retain(|other| !matches!(other, Tale::Status(of, _) if of == id));
-            }
-            self.untold.push(tale);
-        }
-        let too_many = self.untold.len().saturating_sub(UNTOLD);
-        self.untold.drain(..too_many);
-        if self.untold.is_empty() || self.telling.is_some() {
-            return;
-        }
-        let (teller, tales) = (self.teller.clone(), std::mem::take(&mut self.untold));
-        self.telling = Some(tokio::spawn(async move {
-            let mut failed = Vec::new();
-            for tale in tales {
-                match timeout(TELL_LIMIT, teller.tell(&tale)).await {
-                    Ok(Ok(())) => {}
-                    // Its Service is gone, or the cluster does not want to hear it.
-                    Ok(Err(kube::Error::Api(status))) if (400..500).contains(&status.code) => {
-                        tracing::debug!(?tale, %status, "refused");
-                    }
-                    _ => failed.push(tale),
-                }
-            }
-            failed
-        }));
-    }
-
-    fn told(&mut self, failed: Option<Vec<Tale>>) {
-        self.telling = None;
-        let failed = failed.unwrap_or_default();
-        if failed.is_empty() {
-            return self.tell(Vec::new());
-        }
-        let count = failed.len();
-        self.log.line(&format!(
-            "trouble: {count} things could not be told to the cluster"
-        ));
-        // With the next look at everything; what is newer by then comes after them.
-        self.untold.splice(0..0, failed);
-        self.retry.get_or_insert_with(|| Tick::now() + RETRY);
-    }
-
-    /// Steps the guest's clock when the host has slept or its clock was set.
-    fn compare_clocks(&mut self) {
-        let now = Clocks::now();
-        if let Some(apart) = now.apart(&self.clocks) {
-            self.log
-                .line(&format!("clock: the host's went {apart} ms further than time"));
-            self.behind = true;
-        }
-        self.clocks = now;
-        if self.behind && self.stepping.is_none() {
-            let (ctx, profile) = (self.ctx.clone(), self.profile.clone());
-            self.stepping = Some(tokio::task::spawn_blocking(move || step_clock(&ctx, &profile)));
-        }
-    }
-
-    fn stepped(&mut self, done: Option<Result<()>>) {
-        self.stepping = None;
-        match done {
-            Some(Ok(())) => {
-                self.behind = false;
-                self.log.line("clock: the guest's is set");
-                // Connections do not outlive a long sleep, and nobody says so.
-                self.refresh();
-            }
-            // Tried again with the next comparison.
-            Some(Err(error)) => tracing::debug!(%error, "the guest's clock"),
-            None => {}
-        }
-    }
-}
-
-/// Sets the guest's clock; one that is held gets it when it goes on.
-fn step_clock(ctx: &Context, profile: &Profile) -> Result<()> {
-    let driver = cluster::open_driver(&profile.spec.driver, &ctx.layout, &ctx.drivers)?;
-    let spec = cluster::machine_spec(ctx, profile)?;
-    if driver.state(&spec)? != MachineState::Running {
-        return Ok(());
-    }
-    let endpoint = driver.endpoint(&spec)?;
-    let guest = cluster::connect_machine(ctx, &*driver, profile, &endpoint, Duration::from_secs(20))?;
-    guest.run(&clock::step(std::time::SystemTime::now()))?;
-    Ok(())
-}
-
-/// Waits for a task, if there is one; none when it was cut off.
-async fn finished<T>(task: &mut Option<JoinHandle<T>>) -> Option<T> {
-    match task {
-        Some(task) => task.await.ok(),
-        None => pending().await,
-    }
-}
-
-async fn at(tick: Option<Tick>) {
-    match tick {
-        Some(tick) => sleep_until(tick).await,
-        None => pending().await,
-    }
-}
-
-async fn signals() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-}
-
-/// Waits until the machine's process has ended. One that is held has not.
-async fn machine_ends(pid: Option<u32>) {
-    let pid = pid
-        .and_then(|pid| i32::try_from(pid).ok())
-        .and_then(rustix::process::Pid::from_raw);
-    let Some(pid) = pid else {
-        return pending().await;
-    };
-    #[cfg(target_os = "linux")]
-    if let Ok(handle) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
-        use rustix::event::{PollFd, PollFlags, poll};
-        // A thread that sleeps all its life, as a descriptor can be handed to the runtime only by unsafe means.
-        let (sender, ended) = tokio::sync::oneshot::channel();
-        std::thread::spawn(move || {
-            while let Err(rustix::io::Errno::INTR) = poll(&mut [PollFd::new(&handle, PollFlags::IN)], None) {}
-            let _ = sender.send(());
-        });
-        let _ = ended.await;
-        return;
-    }
-    while rustix::process::test_kill_process(pid).is_ok() {
-        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }

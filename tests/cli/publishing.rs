@@ -205,7 +205,7 @@ fn a_supervisor_that_was_killed_is_healed_by_the_next_command_and_another_versio
     soon("it is gone", || cluster.supervisors().is_empty());
     cluster.remove("web");
     cluster.node_port("other", 30081);
-    env.ok("port list");
+    env.ok("status");
     assert_ne!(cluster.pid(), killed);
     soon("what was missed", || {
         answers(cluster.at(30081), 30081) && is_closed(cluster.at(30080))
@@ -230,7 +230,7 @@ fn a_supervisor_that_was_killed_is_healed_by_the_next_command_and_another_versio
         asked
     });
     env.ok("start");
-    assert_eq!(old.join().unwrap(), ["refresh", "quit"]);
+    assert_eq!(old.join().unwrap(), ["refresh", "quit"], "a start after a stop");
     soon("the new one publishes", || answers(cluster.at(30081), 30081));
     assert_eq!(cluster.supervisors().len(), 1);
 }

@@ -16,6 +16,7 @@ mod cluster;
 mod docker;
 mod images;
 mod life;
+mod network;
 mod reach;
 mod snapshots;
 mod support;
@@ -53,6 +54,18 @@ const STORIES: &[Story] = &[
         cluster::a_pod_resolves_services_and_a_claim_binds,
     ),
     ("the_host_has_a_name", reach::the_host_has_a_name),
+    (
+        "services_are_reached_by_themselves",
+        network::services_are_reached_by_themselves,
+    ),
+    (
+        "publishing_outlives_its_supervisor_and_the_apiserver",
+        network::publishing_outlives_its_supervisor_and_the_apiserver,
+    ),
+    (
+        "nothing_leaks_and_a_start_brings_all_back",
+        network::nothing_leaks_and_a_start_brings_all_back,
+    ),
     (
         "docker_is_closed_without_a_certificate",
         docker::docker_is_closed_without_a_certificate,
