@@ -8,8 +8,10 @@ use std::path::Path;
 fn main() {
     println!("cargo::rerun-if-changed=images");
     println!("cargo::rerun-if-changed=src/provision");
+    println!("cargo::rerun-if-changed=src/addons");
     let mut hash = DefaultHasher::new();
     add(&mut hash, Path::new("src/provision"));
+    add(&mut hash, Path::new("src/addons"));
     println!("cargo::rustc-env=SAMPAN_PROVISIONER={:016x}", hash.finish());
 }
 

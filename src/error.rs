@@ -45,6 +45,8 @@ kinds! {
     Unimplemented = 16 "MK_UNIMPLEMENTED",
     /// An addon could not be enabled or disabled.
     Addon = 10 "MK_ADDON_ENABLE",
+    /// Nothing can be done to the addons of a cluster that is paused.
+    AddonPaused = 11 "MK_ADDON_ENABLE_PAUSED",
     /// Less memory asked for or present than Kubernetes needs.
     Memory = 23 "RSRC_INSUFFICIENT_REQ_MEMORY",
     /// The disk is full or too small.
@@ -99,8 +101,12 @@ kinds! {
     ApiStopped = 103 "K8S_APISERVER_STOPPED",
     /// A Kubernetes version that cannot be used.
     KubernetesUnsupported = 106 "K8S_VERSION_UNSUPPORTED",
-    /// A service was not found or has nothing behind it.
+    /// There is no such service.
     Service = 115 "SVC_NOT_FOUND",
+    /// A service has nothing behind it.
+    ServiceUnreachable = 115 "SVC_UNREACHABLE",
+    /// A service is not published on the host.
+    ServiceUrl = 119 "SVC_URL",
 }
 
 /// A failure with its kind, its cause and what to do about it.

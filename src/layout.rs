@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! CONFIG/config.toml                    settings
+//! CONFIG/addons/NAME/                   an addon of the user's: addon.toml and *.yaml
 //! DATA/current                          name of the current profile
 //! DATA/addresses.lock                   held while a profile chooses its loopback address
 //! DATA/profiles/NAME.lock               held by the one process that changes the profile
 //! DATA/profiles/NAME/profile.toml       what the profile is: sizes, versions, address, bundle
 //!                   /state.toml         steps that are done, with a hash of their inputs
+//!                   /addons.toml        addons to be enabled or disabled by the next start, and what was seen of them last
 //!                   /events.json        what is going on right now, for `status`
 //!                   /ssh/               id_ed25519, id_ed25519.pub, host_ed25519, host_ed25519.pub
 //!                   /pki/               ca.crt, ca.key, admin.crt, admin.key
@@ -59,6 +61,11 @@ impl Layout {
     /// The settings file.
     pub fn config_file(&self) -> PathBuf {
         self.config.join("config.toml")
+    }
+
+    /// The directory of the user's own addons.
+    pub fn addons(&self) -> PathBuf {
+        self.config.join("addons")
     }
 
     /// The file naming the current profile.
@@ -188,6 +195,11 @@ impl ProfileLayout {
     /// Steps that are done.
     pub fn state_toml(&self) -> PathBuf {
         self.dir.join("state.toml")
+    }
+
+    /// What the next start is to do with addons.
+    pub fn addons_toml(&self) -> PathBuf {
+        self.dir.join("addons.toml")
     }
 
     /// What is going on right now.

@@ -3,6 +3,7 @@
 //! The library never prints, never reads the environment or the home directory and never exits; `cli`, `commands` and `ui`
 //! (which belong to the binary's side of the house) do. `docs/architecture.md` shows which module may call which.
 
+pub mod addons;
 pub mod bundle;
 pub mod cli;
 pub mod cluster;
@@ -17,6 +18,7 @@ pub mod pki;
 pub mod progress;
 pub mod provision;
 pub mod remote;
+pub mod services;
 pub mod settings;
 pub mod store;
 pub mod supervisor;

@@ -158,7 +158,6 @@ const START: &[Flag] = &[
     either("disable-driver-mounts"),
     either("interactive"),
     either("install-addons"),
-    value("addons"),
     value("trace"),
 ];
 
@@ -184,8 +183,6 @@ const OTHERS: &[(&str, &[Flag])] = &[
 
 /// Verbs with other names they go by.
 const VERBS: &[(&str, &[&str])] = &[
-    ("service", &[]),
-    ("addons", &[]),
     ("dashboard", &[]),
     ("mount", &[]),
     ("node", &[]),

@@ -1,11 +1,13 @@
 //! The command line: flags and their help, nothing else. `commands` does what they say.
 
+pub mod addons;
 pub mod bundle;
 pub mod cache;
 pub mod docker_env;
 mod foreign;
 pub mod image;
 pub mod publish;
+pub mod service;
 pub mod snapshot;
 mod start;
 mod usage;
@@ -111,6 +113,11 @@ pub enum Verb {
     #[expect(missing_docs, reason = "as above")]
     #[command(alias = "images")]
     Image(image::ImageArgs),
+    #[expect(missing_docs, reason = "as above")]
+    Service(service::ServiceArgs),
+    #[expect(missing_docs, reason = "as above")]
+    #[command(alias = "addon")]
+    Addons(addons::AddonsArgs),
     /// Point kubectl to the cluster, and make it the current context
     UpdateContext,
     #[expect(missing_docs, reason = "as above")]
@@ -158,7 +165,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         &["profile", "config", "update-context", "bundle", "cache"],
     ),
     ("Images", &["docker-env", "image"]),
-    ("Reaching it", &["ip", "port", "tunnel"]),
+    ("Reaching it", &["service", "addons", "port", "tunnel", "ip"]),
     ("The node", &["ssh", "cp", "ssh-key"]),
     ("Troubleshooting", &["logs", "version"]),
     ("Other", &["completion", "help"]),

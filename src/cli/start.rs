@@ -62,6 +62,9 @@ pub struct StartArgs {
     /// How long to wait for it, as 6m or 90s [default: 6m]
     #[arg(long, value_name = "TIME")]
     pub wait_timeout: Option<String>,
+    /// Addons to enable; see `sampan addons list`
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub addons: Vec<String>,
     /// Check everything and change nothing
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub dry_run: Option<bool>,

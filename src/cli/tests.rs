@@ -62,13 +62,9 @@ fn what_only_minikube_has_is_not_there_yet() {
         "sampan start --nodes 3",
         "sampan start --container-runtime cri-o",
         "sampan start --ha",
-        "sampan start --addons ingress",
         "sampan stop --schedule 5m",
-        "sampan addons enable ingress --force",
-        "sampan service x --url",
         "sampan cache add busybox",
         "sampan cache delete busybox --all",
-        "sampan service list",
     ] {
         assert_eq!(wrong(line).kind(), Kind::Unimplemented, "{line}");
     }

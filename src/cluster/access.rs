@@ -67,6 +67,14 @@ pub fn access(ctx: &Context, name: &str) -> Result<Access> {
     })
 }
 
+/// Whether a profile's machine is held still.
+///
+/// # Errors
+/// [`Kind::NotFound`] without such a profile.
+pub fn is_paused(ctx: &Context, name: &str) -> Result<bool> {
+    Ok(Machine::open(ctx, name)?.state()? == MachineState::Paused)
+}
+
 impl Access {
     /// Runs commands in the guest.
     ///

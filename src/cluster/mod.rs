@@ -4,6 +4,7 @@
 //! reports go to the [`Reporter`] of the [`Context`].
 
 mod access;
+pub mod addons;
 pub mod cache;
 mod delete;
 mod drivers;
@@ -32,7 +33,7 @@ mod verdict;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use access::{Access, access};
+pub use access::{Access, access, is_paused};
 pub use delete::{delete, purge};
 pub use drivers::{DriverOptions, driver_names, open_driver};
 pub use events::{Event, Transient};

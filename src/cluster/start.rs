@@ -42,10 +42,11 @@ const STEPS: &[&dyn Step] = &[
     &steps::Guest("Loading Images", provision::IMAGES),
     &steps::Guest("Booting control plane", provision::CONTROL_PLANE),
     &steps::Guest("Configuring CNI", provision::NETWORK),
-    &steps::Guest("Enabling Addons", provision::STORAGE),
+    &steps::DefaultAddons,
     &steps::Guest("Configuring Docker", provision::DOCKER),
     &steps::Guest("Configuring RBAC rules", provision::LABELS),
     &steps::Verify,
+    &steps::Addons,
 ];
 
 /// What it takes for a machine that is held to go on.
@@ -68,6 +69,8 @@ pub struct StartRequest {
     pub fresh: bool,
     /// Where the host is to reach the cluster, instead of choosing.
     pub place: Option<Place>,
+    /// Addons to be enabled.
+    pub addons: Vec<String>,
 }
 
 impl StartRequest {
@@ -81,6 +84,7 @@ impl StartRequest {
             download_only: false,
             fresh: false,
             place: None,
+            addons: Vec::new(),
         }
     }
 }

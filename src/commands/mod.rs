@@ -1,6 +1,7 @@
 //! One file per verb: flags -> library call -> output. With `cli` and `ui` this is the binary's side of the house: the only
 //! code that reads the environment, knows the home directory and decides how the process ends.
 
+mod addons;
 mod app;
 pub mod bundle;
 mod cache;
@@ -18,6 +19,7 @@ mod logs;
 mod pause;
 mod port;
 mod profile;
+mod service;
 mod signals;
 mod snapshot;
 mod ssh;
@@ -104,6 +106,8 @@ fn run(app: App, verb: Verb) -> Result<u8> {
         Verb::DockerEnv(args) => docker_env::run(&app, &args),
         Verb::PodmanEnv(_) => docker_env::podman(&app),
         Verb::Image(args) => image::run(&app, &args),
+        Verb::Service(args) => service::run(&app, &args),
+        Verb::Addons(args) => addons::run(&app, &args),
         Verb::UpdateContext => update_context::run(&app),
         Verb::Bundle(args) => bundle::run(&app, &args),
         Verb::Cache(args) => cache::run(&app, &args),

@@ -36,6 +36,7 @@ pub(super) fn run(app: &App, args: &StartArgs) -> Result<u8> {
         download_only: args.download_only == Some(true),
         fresh: args.fresh == Some(true),
         place: None,
+        addons: args.addons.clone(),
     };
     let ctx = app.work()?;
     if existing.is_none() {

@@ -138,6 +138,8 @@ pub struct Subject {
     pub names: Vec<String>,
     /// Addresses a server answers at.
     pub addresses: Vec<IpAddr>,
+    /// Whether the server is a client as well: both sides show each other who they are.
+    pub peer: bool,
 }
 
 impl Subject {
@@ -159,6 +161,23 @@ impl Subject {
             ..Self::default()
         }
     }
+}
+
+/// Makes an authority that is kept nowhere: for parts of a cluster that trust nobody but each other.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn authority(name: &str) -> Result<Pair> {
+    make_ca(name, OffsetDateTime::now_utc())
+}
+
+/// Whether a certificate belongs to its key, is signed by `ca` (a certificate, PEM) and good for some time yet.
+pub fn is_good(pair: &Pair, ca: &str) -> bool {
+    let ca = Pair {
+        cert: ca.to_owned(),
+        key: String::new(),
+    };
+    check::signed(pair, &ca, OffsetDateTime::now_utc() + RENEWED_BEFORE).is_ok()
 }
 
 /// Makes a key and has the authority sign a certificate for it, good for a year from now.
@@ -189,6 +208,11 @@ fn issue_at(ca: &Pair, subject: &Subject, now: OffsetDateTime) -> Result<Pair> {
         true => ExtendedKeyUsagePurpose::ClientAuth,
         false => ExtendedKeyUsagePurpose::ServerAuth,
     }];
+    if subject.peer {
+        params
+            .extended_key_usages
+            .push(ExtendedKeyUsagePurpose::ClientAuth);
+    }
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.use_authority_key_identifier_extension = true;
 

@@ -111,15 +111,22 @@ impl Api {
     /// As [`Api::get`]; [`Kind::Internal`] for a kind of object that sampan does not know.
     pub fn apply(&self, objects: &[Value]) -> Result<()> {
         for object in objects {
-            let path = manifests::path(object)?;
-            let target = format!("{path}?fieldManager={FIELD_MANAGER}&force=true");
-            let request = self
-                .request(Method::PATCH, &target)
-                .header(CONTENT_TYPE, "application/apply-patch+yaml")
-                .body(object.to_string());
-            self.send(request, "PATCH", &path)?;
+            self.apply_at(&manifests::path(object)?, object)?;
         }
         Ok(())
+    }
+
+    /// As [`Api::apply`], of one object whose path is known.
+    ///
+    /// # Errors
+    /// As [`Api::get`].
+    pub fn apply_at(&self, path: &str, object: &Value) -> Result<()> {
+        let target = format!("{path}?fieldManager={FIELD_MANAGER}&force=true");
+        let request = self
+            .request(Method::PATCH, &target)
+            .header(CONTENT_TYPE, "application/apply-patch+yaml")
+            .body(object.to_string());
+        self.send(request, "PATCH", path).map(drop)
     }
 
     /// Changes some fields of an object that is there (JSON merge patch).
@@ -134,12 +141,12 @@ impl Api {
         self.json(request, "PATCH", path)
     }
 
-    /// Removes an object; one that is not there is fine.
+    /// Removes an object; one that is not there is fine. It stays, being deleted, until all that it owns is gone.
     ///
     /// # Errors
     /// As [`Api::get`].
     pub fn delete(&self, path: &str) -> Result<()> {
-        let request = self.request(Method::DELETE, path);
+        let request = self.request(Method::DELETE, &format!("{path}?propagationPolicy=Foreground"));
         match self.send(request, "DELETE", path) {
             Err(error) if error.kind() != Kind::NotFound => Err(error),
             _ => Ok(()),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use sampan_driver::Command;
 use serde_json::Value;
 
-use super::Node;
+use super::{Api, Node};
 
 /// At most so many lines of each thing.
 const LINES: usize = 12;
@@ -18,7 +18,7 @@ pub fn last_words(node: &Node<'_>) -> String {
         return String::new();
     }
     let pods = if node.api.is_ok("/livez", Duration::from_secs(5)) {
-        pods(node)
+        pods(node.api, "kube-system", "")
     } else {
         static_pods(node)
     };
@@ -59,10 +59,11 @@ fn static_pods(node: &Node<'_>) -> String {
     text
 }
 
-/// Pods of the system that are not ready: why, and what happened to them.
-fn pods(node: &Node<'_>) -> String {
+/// Pods of a namespace that are not ready: why, and what happened to them. `selector` chooses among them, as it stands in a query.
+pub(crate) fn pods(api: &Api, namespace: &str, selector: &str) -> String {
     let mut text = String::new();
-    let Ok(list) = node.api.get("/api/v1/namespaces/kube-system/pods") else {
+    let root = format!("/api/v1/namespaces/{namespace}");
+    let Ok(list) = api.get(&format!("{root}/pods?labelSelector={selector}")) else {
         return text;
     };
     for pod in list["items"]
@@ -73,23 +74,27 @@ fn pods(node: &Node<'_>) -> String {
     {
         let name = pod["metadata"]["name"].as_str().unwrap_or_default();
         section(&mut text, &format!("pod {name}"), &state(pod), LINES);
-        let path = format!(
-            "/api/v1/namespaces/kube-system/events?fieldSelector=involvedObject.name={name}&limit=20"
-        );
-        if let Ok(events) = node.api.get(&path) {
+        let path = format!("{root}/events?fieldSelector=involvedObject.name={name}&limit=20");
+        if let Ok(events) = api.get(&path) {
             section(&mut text, &format!("events of {name}"), &messages(&events), LINES);
         }
-        if let Ok(log) = node.api.text(&format!(
-            "/api/v1/namespaces/kube-system/pods/{name}/log?tailLines={LINES}"
-        )) {
+        if let Ok(log) = api.text(&format!("{root}/pods/{name}/log?tailLines={LINES}")) {
             section(&mut text, &format!("log of {name}"), &log, LINES);
         }
     }
     text
 }
 
+/// Why pods are not ready, in their own words; none when there is no pod that is not.
+pub(crate) fn why(api: &Api, namespace: &str, selector: &str) -> Option<String> {
+    let path = format!("/api/v1/namespaces/{namespace}/pods?labelSelector={selector}");
+    let list = api.get(&path).ok()?;
+    let pod = list["items"].as_array()?.iter().find(|pod| !is_ready(pod))?;
+    Some(format!("{} is {}", pod["metadata"]["name"].as_str()?, state(pod)))
+}
+
 /// Whether a pod is ready, or has done its work.
-pub(super) fn is_ready(pod: &Value) -> bool {
+pub(crate) fn is_ready(pod: &Value) -> bool {
     let conditions = pod["status"]["conditions"].as_array();
     let ready = conditions
         .into_iter()
@@ -99,7 +104,7 @@ pub(super) fn is_ready(pod: &Value) -> bool {
 }
 
 /// Phase of a pod, and why its containers wait or ended.
-pub(super) fn state(pod: &Value) -> String {
+pub(crate) fn state(pod: &Value) -> String {
     let mut text = pod["status"]["phase"]
         .as_str()
         .unwrap_or("unknown")

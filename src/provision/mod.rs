@@ -15,13 +15,12 @@ mod guest;
 mod images;
 mod kubeadm;
 mod labels;
-mod last_words;
-mod manifests;
+pub(crate) mod last_words;
+pub(crate) mod manifests;
 mod network;
 pub mod readiness;
-mod render;
+pub(crate) mod render;
 mod runtime;
-mod storage;
 #[cfg(test)]
 mod testing;
 mod tuning;
@@ -180,13 +179,6 @@ pub const NETWORK: Step = Step {
     is_done: network::is_done,
     apply: network::apply,
 };
-/// The storage class `standard`.
-pub const STORAGE: Step = Step {
-    id: storage::ID,
-    title: "setting up storage",
-    is_done: storage::is_done,
-    apply: storage::apply,
-};
 /// Docker, and its images for Kubernetes.
 pub const DOCKER: Step = Step {
     id: docker::ID,
@@ -203,16 +195,7 @@ pub const LABELS: Step = Step {
 };
 
 /// All steps, in their order.
-pub const STEPS: &[Step] = &[
-    BASE,
-    RUNTIME,
-    IMAGES,
-    CONTROL_PLANE,
-    NETWORK,
-    STORAGE,
-    DOCKER,
-    LABELS,
-];
+pub const STEPS: &[Step] = &[BASE, RUNTIME, IMAGES, CONTROL_PLANE, NETWORK, DOCKER, LABELS];
 
 /// Waits until the apiserver says that it works.
 ///
@@ -223,7 +206,7 @@ pub fn wait_for_api(node: &Node<'_>, deadline: Duration) -> Result<()> {
 }
 
 /// A short hash of texts that belong together, for stamps.
-fn digest<'a>(texts: impl IntoIterator<Item = &'a [u8]>) -> String {
+pub(crate) fn digest<'a>(texts: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut hash = Sha256::new();
     for text in texts {
         hash.update(text.len().to_le_bytes());

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use sampan_driver::Command;
 use serde_json::Value;
 
-use super::last_words::{is_ready, last_words, state};
+use super::last_words::{is_ready, last_words, state, why};
 use super::{Node, guest, network};
 use crate::error::{Error, Kind, Result};
 pub use crate::settings::Wait as Component;
@@ -283,54 +283,63 @@ fn kube_proxy(node: &Node<'_>) -> Result<State> {
     let set = node
         .api
         .get("/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy")?;
-    let number = |field: &str| set["status"][field].as_i64().unwrap_or(0);
-    let (ready, wanted) = (number("numberReady"), number("desiredNumberScheduled"));
-    if wanted > 0 && ready == wanted && is_observed(&set) {
-        return Ok(State::Ready);
-    }
-    Ok(State::NotYet(
-        why(node, "k8s-app%3Dkube-proxy").unwrap_or_else(|| format!("{ready} of {wanted} pods ready")),
-    ))
+    Ok(match set_rolled_out(&set) {
+        Ok(()) => State::Ready,
+        Err(reason) => {
+            let why = why(node.api, "kube-system", "k8s-app%3Dkube-proxy");
+            State::NotYet(why.unwrap_or(reason))
+        }
+    })
 }
 
 fn core_dns(node: &Node<'_>) -> Result<State> {
-    deployment(node, "coredns", "k8s-app%3Dkube-dns")
+    let coredns = deployment(node, "coredns", "k8s-app%3Dkube-dns")?;
+    Ok(coredns.unwrap_or_else(|| State::NotYet("it is not there".into())))
 }
 
+/// An addon: whoever disabled it does not wait for it.
 fn storage(node: &Node<'_>) -> Result<State> {
-    deployment(node, "local-path-provisioner", "app%3Dlocal-path-provisioner")
+    let storage = deployment(node, "local-path-provisioner", "app%3Dlocal-path-provisioner")?;
+    Ok(storage.unwrap_or(State::Ready))
 }
 
-fn deployment(node: &Node<'_>, name: &str, selector: &str) -> Result<State> {
-    let there = node.api.get(&format!(
-        "/apis/apps/v1/namespaces/kube-system/deployments/{name}"
-    ))?;
-    let wanted = there["spec"]["replicas"].as_i64().unwrap_or(1);
-    let available = there["status"]["availableReplicas"].as_i64().unwrap_or(0);
-    let updated = there["status"]["updatedReplicas"].as_i64().unwrap_or(0);
-    if available >= wanted && updated >= wanted && is_observed(&there) {
-        return Ok(State::Ready);
+/// None when there is no such deployment.
+fn deployment(node: &Node<'_>, name: &str, selector: &str) -> Result<Option<State>> {
+    let path = format!("/apis/apps/v1/namespaces/kube-system/deployments/{name}");
+    let Some(there) = node.api.find(&path)? else {
+        return Ok(None);
+    };
+    if let Err(reason) = rolled_out(&there) {
+        let why = why(node.api, "kube-system", selector);
+        return Ok(Some(State::NotYet(why.unwrap_or(reason))));
     }
-    Ok(State::NotYet(why(node, selector).unwrap_or_else(|| {
-        format!("{available} of {wanted} pods available")
-    })))
+    Ok(Some(State::Ready))
+}
+
+/// Whether a deployment runs as it was specified last; else how far it is.
+pub(crate) fn rolled_out(deployment: &Value) -> Result<(), String> {
+    let status = |field: &str| deployment["status"][field].as_i64().unwrap_or(0);
+    let wanted = deployment["spec"]["replicas"].as_i64().unwrap_or(1);
+    let (available, updated) = (status("availableReplicas"), status("updatedReplicas"));
+    if available >= wanted && updated >= wanted && is_observed(deployment) {
+        return Ok(());
+    }
+    Err(format!("{available} of {wanted} pods available"))
+}
+
+/// Whether a daemon set runs as it was specified last; else how far it is.
+pub(crate) fn set_rolled_out(set: &Value) -> Result<(), String> {
+    let number = |field: &str| set["status"][field].as_i64().unwrap_or(0);
+    let (ready, wanted) = (number("numberReady"), number("desiredNumberScheduled"));
+    if wanted > 0 && ready >= wanted && number("updatedNumberScheduled") >= wanted && is_observed(set) {
+        return Ok(());
+    }
+    Err(format!("{ready} of {wanted} pods ready"))
 }
 
 /// Whether the status is about the present specification.
 fn is_observed(object: &Value) -> bool {
     object["status"]["observedGeneration"].as_i64() >= object["metadata"]["generation"].as_i64()
-}
-
-/// Why pods are not ready, in their own words.
-fn why(node: &Node<'_>, selector: &str) -> Option<String> {
-    let list = node
-        .api
-        .get(&format!(
-            "/api/v1/namespaces/kube-system/pods?labelSelector={selector}"
-        ))
-        .ok()?;
-    let pod = list["items"].as_array()?.iter().find(|pod| !is_ready(pod))?;
-    Some(format!("{} is {}", pod["metadata"]["name"].as_str()?, state(pod)))
 }
 
 /// The whole way that a pod's question takes: the service's address, kube-proxy's rules, CoreDNS, the apiserver behind it.

@@ -16,18 +16,27 @@ static BASE: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/images/base/files");
 /// # Errors
 /// [`Kind::Internal`]: the files are ours.
 pub(super) fn render(name: &str, context: impl Serialize) -> Result<String> {
-    let wrong = |source: minijinja::Error| {
+    fill_in(name, file(name)?, context).map_err(|source| {
         Error::new(Kind::Internal, format!("template {name} cannot be rendered")).because(source)
-    };
+    })
+}
+
+/// A template with `context` filled in; `name` is for messages.
+///
+/// # Errors
+/// minijinja's, also for a name that is not given.
+pub(crate) fn fill_in(
+    name: &str,
+    template: &str,
+    context: impl Serialize,
+) -> Result<String, minijinja::Error> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_keep_trailing_newline(true);
     environment.set_trim_blocks(true);
     environment.set_lstrip_blocks(true);
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-    environment
-        .render_named_str(name, file(name)?, context)
-        .map_err(wrong)
+    environment.render_named_str(name, template, context)
 }
 
 /// The text of the file `name` below `files/`, as it is.

@@ -7,6 +7,7 @@
 
 mod client;
 mod connect;
+mod forward;
 pub mod keys;
 mod line;
 mod session;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 
 pub use client::openssh;
 pub use connect::connect;
+pub use forward::forward;
 pub use session::Session;
 
 /// Where a guest is and how both sides prove who they are.

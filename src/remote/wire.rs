@@ -8,7 +8,7 @@
 //! - a channel that the guest has closed still takes input until its window is full.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -198,6 +198,28 @@ impl Wire {
         nap(&self.stream, flags, clock, &self.cancel).map(drop)
     }
 
+    /// Sleeps, at most one nap, until the guest has sent something, one of `readers` or `listeners` has something, or one of `writers`
+    /// takes something.
+    pub(super) fn rest(
+        &self,
+        readers: &[&TcpStream],
+        writers: &[&TcpStream],
+        listeners: &[&TcpListener],
+    ) -> Result<(), Trouble> {
+        if self.cancel.is_set() {
+            return Err(Trouble::Cancelled);
+        }
+        let mut all = vec![PollFd::new(&self.stream, PollFlags::IN)];
+        all.extend(readers.iter().map(|one| PollFd::new(*one, PollFlags::IN)));
+        all.extend(writers.iter().map(|one| PollFd::new(*one, PollFlags::OUT)));
+        all.extend(listeners.iter().map(|one| PollFd::new(*one, PollFlags::IN)));
+        let timeout = Timespec::try_from(NAP).map_err(|error| Trouble::Io(io::Error::other(error)))?;
+        match poll(&mut all, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(Trouble::Io(error.into())),
+        }
+    }
+
     /// Whether half a packet waits to be sent, so that the last call has to be made again before any other.
     fn half_sent(&self) -> bool {
         matches!(
@@ -207,7 +229,7 @@ impl Wire {
     }
 
     /// Makes a call on a stream; none when it has to wait for input.
-    fn attempt(
+    pub(super) fn attempt(
         &self,
         clock: &Clock,
         mut call: impl FnMut() -> io::Result<usize>,

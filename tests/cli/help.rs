@@ -5,7 +5,7 @@ use crate::support::TestEnvironment;
 #[test]
 fn no_arguments_print_the_help_in_groups() {
     let env = TestEnvironment::new();
-    insta::assert_snapshot!(env.run(""), @r"
+    insta::assert_snapshot!(env.run(""), @r#"
     status: 0
     --- stdout
     A local Kubernetes cluster in a small virtual machine
@@ -37,9 +37,11 @@ fn no_arguments_print_the_help_in_groups() {
       image           Bring images into the cluster, see and remove them
 
     Reaching it:
-      ip              Print the address at which the host reaches the cluster
+      service         Print where a service is reached, or open it
+      addons          Add things to the cluster, and take them out again: ingress, metrics, a registry
       port            Lead ports of this host into the node, beyond those that services publish by themselves
       tunnel          Print what services publish on this host, and wait
+      ip              Print the address at which the host reaches the cluster
 
     The node:
       ssh             Open a shell on the node, or run a command there
@@ -65,7 +67,7 @@ fn no_arguments_print_the_help_in_groups() {
 
     Settings and more: `sampan help start`, `sampan help config`.
     --- stderr
-    ");
+    "#);
     assert_eq!(env.run(""), env.run("--help"));
 }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+mod addons;
 mod config;
 mod disk;
 mod docker;
@@ -15,6 +16,7 @@ mod ports;
 mod publishing;
 mod qemu;
 mod saving;
+mod service;
 mod snapshots;
 mod start_errors;
 mod support;

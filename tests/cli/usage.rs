@@ -88,9 +88,6 @@ fn what_only_minikube_has_ends_with_16() {
     hint: leave it out; `sampan start --help` lists the flags there are
     ");
     for verb in [
-        "service x --url",
-        "addons list",
-        "service list",
         "dashboard --url",
         "mount a:b",
         "node list",

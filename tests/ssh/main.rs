@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod connecting;
+mod forwarding;
 mod running;
 mod server;
 mod transfers;

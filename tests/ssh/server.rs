@@ -76,6 +76,22 @@ impl Server {
         self.sshd = Some(child.unwrap());
     }
 
+    /// Ends sshd with all its connections.
+    pub(crate) fn stop(&mut self) {
+        let Some(mut sshd) = self.sshd.take() else { return };
+        let pid = rustix::process::Pid::from_child(&sshd);
+        let sessions = std::process::Command::new("pgrep")
+            .args(["-P", &sshd.id().to_string()])
+            .output()
+            .unwrap();
+        for pid in String::from_utf8_lossy(&sessions.stdout).split_whitespace() {
+            let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        sshd.wait().unwrap();
+    }
+
     pub(crate) fn running() -> Self {
         let mut server = Self::prepared();
         server.start();

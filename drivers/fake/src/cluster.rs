@@ -54,10 +54,7 @@ impl Cluster {
             ("POST", _) => self.create(request),
             ("PATCH", _) => self.patch(request),
             ("PUT", _) => self.replace(request),
-            ("DELETE", _) => match self.objects.remove(path) {
-                Some(object) => self.saved(200, object),
-                None => not_found(path),
-            },
+            ("DELETE", _) => self.delete(path),
             _ => status(405, "MethodNotAllowed", "method not allowed"),
         }
     }
@@ -66,12 +63,16 @@ impl Cluster {
         if let Some(object) = self.objects.get(&request.path) {
             return Answer::Json(200, self.live(object));
         }
-        let Some(kind) = objects::kind_of_list(&request.path) else {
+        if let Some(resources) = self.discovery(&request.path) {
+            return Answer::Json(200, resources);
+        }
+        let Some(kind) = self.kind_of_list(&request.path) else {
             return self
                 .pod(&request.path)
                 .map_or_else(|| not_found(&request.path), |pod| Answer::Json(200, pod));
         };
         let wanted = request.parameter("labelSelector").unwrap_or_default();
+        let fields = request.parameter("fieldSelector").unwrap_or_default();
         let mut items: Vec<Value> = self
             .objects
             .iter()
@@ -85,7 +86,7 @@ impl Cluster {
                     .filter(|pod| is_in(&pod_path(pod), &request.path)),
             );
         }
-        items.retain(|item| selected(item, &wanted));
+        items.retain(|item| selected(item, &wanted) && has_fields(item, &fields));
         let version = objects::version_of_path(&request.path);
         Answer::Json(
             200,
@@ -104,10 +105,19 @@ impl Cluster {
         let Ok(mut object) = serde_json::from_slice::<Value>(&request.body) else {
             return nonsense();
         };
+        if let (None, Some(prefix)) = (
+            object["metadata"]["name"].as_str(),
+            object["metadata"]["generateName"].as_str(),
+        ) {
+            object["metadata"]["name"] = json!(format!("{prefix}{:05}", self.objects.len()));
+        }
         let Some(name) = object["metadata"]["name"].as_str() else {
             return nonsense();
         };
         let path = format!("{}/{name}", request.path);
+        if let Some(refusal) = self.without_namespace(&path) {
+            return refusal;
+        }
         if self.objects.contains_key(&path) {
             return status(409, "AlreadyExists", &format!("{path} already exists"));
         }
@@ -119,7 +129,10 @@ impl Cluster {
         let Ok(change) = serde_json::from_slice::<Value>(&request.body) else {
             return nonsense();
         };
-        let path = request.path.clone();
+        let path = request.path.trim_end_matches("/status").to_owned();
+        if let Some(refusal) = self.without_namespace(&path) {
+            return refusal;
+        }
         let known = self.objects.get(&path).cloned();
         let status = if known.is_some() { 200 } else { 201 };
         let mut object = match known {
@@ -143,10 +156,84 @@ impl Cluster {
         self.put(request.path.clone(), object, 200)
     }
 
-    fn put(&mut self, path: String, object: Value, status: u16) -> Answer {
+    fn put(&mut self, path: String, mut object: Value, status: u16) -> Answer {
+        objects::allocate(&mut object, self.objects.values());
         let live = self.live(&object);
         self.objects.insert(path, object);
         self.saved(status, live)
+    }
+
+    /// What is in a namespace goes with it, and what a definition defines with the definition.
+    fn delete(&mut self, path: &str) -> Answer {
+        let Some(object) = self.objects.remove(path) else {
+            return not_found(path);
+        };
+        let mut inside = Vec::new();
+        if object["kind"] == "Namespace" {
+            inside.push(format!(
+                "/namespaces/{}/",
+                path.rsplit('/').next().unwrap_or_default()
+            ));
+        }
+        if let Some(group) = object["spec"]["group"]
+            .as_str()
+            .filter(|_| object["kind"] == "CustomResourceDefinition")
+        {
+            inside.push(format!("/apis/{group}/"));
+        }
+        let gone: Vec<String> = self
+            .objects
+            .keys()
+            .filter(|path| inside.iter().any(|part| path.contains(part)))
+            .cloned()
+            .collect();
+        for path in gone {
+            self.objects.remove(&path);
+        }
+        self.saved(200, object)
+    }
+
+    /// The refusal of what is to be in a namespace that is not there.
+    fn without_namespace(&self, path: &str) -> Option<Answer> {
+        let (_, rest) = path.split_once("/namespaces/")?;
+        let (namespace, _) = rest.split_once('/')?;
+        let there = self
+            .objects
+            .contains_key(&format!("/api/v1/namespaces/{namespace}"));
+        (!there).then(|| status(404, "NotFound", &format!("namespaces \"{namespace}\" not found")))
+    }
+
+    /// The definitions of a group's kinds.
+    fn definitions(&self) -> impl Iterator<Item = &Value> {
+        self.objects
+            .values()
+            .filter(|object| object["kind"] == "CustomResourceDefinition")
+            .map(|object| &object["spec"])
+    }
+
+    /// The kinds of a group that definitions brought, for "/apis/GROUP/VERSION".
+    fn discovery(&self, path: &str) -> Option<Value> {
+        let (group, version) = path.strip_prefix("/apis/")?.split_once('/')?;
+        let resources: Vec<Value> = self
+            .definitions()
+            .filter(|spec| spec["group"] == group)
+            .map(|spec| {
+                json!({ "name": spec["names"]["plural"], "kind": spec["names"]["kind"],
+                    "namespaced": spec["scope"] == "Namespaced" })
+            })
+            .collect();
+        (!resources.is_empty() && !version.contains('/'))
+            .then(|| json!({ "kind": "APIResourceList", "resources": resources }))
+    }
+
+    /// The kind of objects that a list at this path has.
+    fn kind_of_list(&self, path: &str) -> Option<String> {
+        if let Some(kind) = objects::kind_of_list(path) {
+            return Some(kind.to_owned());
+        }
+        let last = path.rsplit('/').next()?;
+        let spec = self.definitions().find(|spec| spec["names"]["plural"] == last)?;
+        Some(spec["names"]["kind"].as_str()?.to_owned())
     }
 
     fn saved(&self, code: u16, answer: Value) -> Answer {
@@ -193,6 +280,17 @@ fn selected(object: &Value, selector: &str) -> bool {
         .all(|(key, value)| {
             let (key, value) = (key.trim_end_matches('='), value.trim_start_matches('='));
             object["metadata"]["labels"][key] == value
+        })
+}
+
+/// Whether an object has all fields of "status.phase=Running,metadata.name=a".
+fn has_fields(object: &Value, selector: &str) -> bool {
+    selector
+        .split(',')
+        .filter_map(|part| part.split_once('='))
+        .all(|(path, value)| {
+            let found = path.split('.').fold(object, |object, key| &object[key]);
+            *found == value.trim_start_matches('=')
         })
 }
 

@@ -6,15 +6,24 @@ use serde_json::{Value, json};
 
 /// Lists by the last part of their path.
 const KINDS: &[(&str, &str)] = &[
+    ("apiservices", "APIService"),
+    ("clusterrolebindings", "ClusterRoleBinding"),
+    ("clusterroles", "ClusterRole"),
     ("configmaps", "ConfigMap"),
+    ("customresourcedefinitions", "CustomResourceDefinition"),
     ("daemonsets", "DaemonSet"),
     ("deployments", "Deployment"),
     ("events", "Event"),
+    ("ingressclasses", "IngressClass"),
+    ("ingresses", "Ingress"),
+    ("jobs", "Job"),
     ("leases", "Lease"),
     ("namespaces", "Namespace"),
     ("nodes", "Node"),
     ("persistentvolumeclaims", "PersistentVolumeClaim"),
     ("pods", "Pod"),
+    ("rolebindings", "RoleBinding"),
+    ("roles", "Role"),
     ("secrets", "Secret"),
     ("serviceaccounts", "ServiceAccount"),
     ("services", "Service"),
@@ -79,6 +88,24 @@ pub(crate) fn complete(object: &mut Value, path: &str) {
     metadata["creationTimestamp"] = json!(CREATED);
 }
 
+/// Gives a service what the apiserver gives it: an address, and ports of the node.
+pub(crate) fn allocate<'a>(object: &mut Value, others: impl Iterator<Item = &'a Value>) {
+    if object["kind"] != "Service" || object["spec"]["type"] == "ExternalName" {
+        return;
+    }
+    let count = others.filter(|other| other["kind"] == "Service").count();
+    let spec = &mut object["spec"];
+    if spec["clusterIP"].is_null() {
+        spec["clusterIP"] = json!(format!("10.96.1.{}", count % 250 + 1));
+    }
+    let on_node = spec["type"] == "NodePort" || spec["type"] == "LoadBalancer";
+    for (index, port) in spec["ports"].as_array_mut().into_iter().flatten().enumerate() {
+        if on_node && port["nodePort"].is_null() {
+            port["nodePort"] = json!(30_100 + count * 10 + index);
+        }
+    }
+}
+
 /// The kind of objects a list at this path has.
 pub(crate) fn kind_of_list(path: &str) -> Option<&'static str> {
     let last = path.rsplit('/').next()?;
@@ -115,6 +142,15 @@ pub(crate) fn live(object: &Value, boot_id: &str) -> Value {
                 "observedGeneration": generation, "desiredNumberScheduled": 1, "currentNumberScheduled": 1,
                 "updatedNumberScheduled": 1, "numberReady": 1, "numberAvailable": 1, "numberMisscheduled": 0,
             });
+        }
+        "CustomResourceDefinition" => {
+            object["status"] = json!({ "conditions": [{ "type": "Established", "status": "True" }] });
+        }
+        "APIService" => {
+            object["status"] = json!({ "conditions": [{ "type": "Available", "status": "True" }] });
+        }
+        "Job" => {
+            object["status"] = json!({ "conditions": [{ "type": "Complete", "status": "True" }] });
         }
         "Node" => {
             object["status"] = json!({

@@ -3,7 +3,7 @@
 use super::Step;
 use crate::bundle;
 use crate::cluster::start::{Run, is_running};
-use crate::cluster::{keep, open_driver};
+use crate::cluster::{addons, keep, open_driver};
 use crate::error::{Error, Kind, Result};
 
 pub(in crate::cluster) struct Bundle;
@@ -23,6 +23,9 @@ impl Step for Bundle {
             }
             None => bundle::find(layout, &bundle::current_key()?)?,
         };
+        if let Some(bundle) = &run.bundle {
+            addons::check(run.ctx, &bundle.layout, &run.request.addons)?;
+        }
         Ok(run.bundle.is_some() || is_running(run)?)
     }
 
@@ -45,6 +48,7 @@ impl Step for Bundle {
                 "or begin anew: `sampan delete -p {name}`, then `sampan start -p {name}`"
             )));
         }
+        addons::check(ctx, &bundle.layout, &run.request.addons)?;
         run.bundle = Some(bundle);
         // Opened again: with a kernel to try, the driver can tell which accelerator works.
         run.driver = open_driver(&run.request.spec.driver, &ctx.layout, &ctx.drivers)?;

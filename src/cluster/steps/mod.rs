@@ -1,5 +1,6 @@
 //! The steps of `start`, one file each.
 
+mod addons;
 mod boot;
 mod bundle;
 mod driver;
@@ -9,6 +10,7 @@ mod ready;
 mod verify;
 mod wake;
 
+pub(super) use addons::{Addons, DefaultAddons};
 pub(super) use boot::{Connect, Machine};
 pub(super) use bundle::Bundle;
 pub(super) use driver::Driver;
