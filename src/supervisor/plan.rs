@@ -92,9 +92,17 @@ pub(super) fn plan(
     given: &Given,
     usable: &mut dyn FnMut(Slot) -> bool,
 ) -> Plan {
+    let lives = |key: &Key| {
+        let mut all = services.iter();
+        all.any(|service| service.uid == key.uid && service.id() == key.service)
+    };
+    let kept = given.iter().filter(|(key, _)| lives(key));
     let mut planner = Planner {
         ground,
         given,
+        kept: kept
+            .map(|(key, port)| ((key.protocol, *port), key.clone()))
+            .collect(),
         taken: ground.reserved.clone(),
         plan: Plan::default(),
         usable,
@@ -134,6 +142,8 @@ pub(super) fn plan(
 struct Planner<'a> {
     ground: &'a Ground,
     given: &'a Given,
+    /// Whose a place is that was given before; nobody else gets it.
+    kept: BTreeMap<(Protocol, u16), Key>,
     taken: BTreeSet<Slot>,
     plan: Plan,
     usable: &'a mut dyn FnMut(Slot) -> bool,
@@ -212,7 +222,11 @@ impl Planner<'_> {
             .find(|port| {
                 let slot = self.slot(protocol, *port);
                 let kept = self.given.get(key) == Some(port);
-                !self.taken.contains(&slot) && (kept || (self.usable)(slot))
+                let anothers = self
+                    .kept
+                    .get(&(protocol, *port))
+                    .is_some_and(|other| other != key);
+                !self.taken.contains(&slot) && !anothers && (kept || (self.usable)(slot))
             })
     }
 

@@ -194,8 +194,14 @@ proptest! {
     fn no_place_is_given_twice_and_planning_again_changes_nothing(
         services in proptest::collection::vec(any_service(), 0..6), exact in any::<bool>(), low in any::<bool>(),
     ) {
-        let mut seen = BTreeSet::new();
-        let services: Vec<Service> = services.into_iter().filter(|service| seen.insert(service.name.clone())).collect();
+        // As the apiserver sees to it: no name, no node port, and no port of a Service twice.
+        let (mut names, mut node_ports) = (BTreeSet::new(), BTreeSet::new());
+        let mut services = services;
+        services.retain(|service| names.insert(service.name.clone()));
+        for service in &mut services {
+            let mut own = BTreeSet::new();
+            service.ports.retain(|port| own.insert(port.port) && node_ports.insert(port.node_port));
+        }
         let ground = ground(exact);
         let mut usable = |slot: Slot| low || slot.1.port() >= 1024;
         let first = plan(&ground, &services, &[], &Given::new(), &mut usable);
