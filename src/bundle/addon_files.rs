@@ -147,6 +147,10 @@ fn every_addon_is_whole() {
                 assert!(object[field].is_string(), "{name}: {object}");
             }
             assert!(object["metadata"]["name"].is_string(), "{name}: {object}");
+            // Modes as YAML 1.2 has them: what looks octal is a string.
+            let mut modes = Vec::new();
+            strings(object, "defaultMode", &mut modes);
+            assert!(modes.is_empty(), "{name}: {modes:?}");
             let mut images = Vec::new();
             strings(object, "image", &mut images);
             for image in images {
