@@ -235,4 +235,4 @@ fn recovered(services: &[Service], now: &Forwards) -> Given {
 
 #[cfg(test)]
 #[path = "board_tests.rs"]
-mod tests;
+pub(super) mod tests;

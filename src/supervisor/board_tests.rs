@@ -12,10 +12,12 @@ type Result<T> = sampan_driver::Result<T>;
 
 /// Forwards in memory, on a host where some ports are others'.
 #[derive(Clone, Default)]
-struct Host {
-    there: Arc<Mutex<BTreeMap<Slot, u16>>>,
+pub(in crate::supervisor) struct Host {
+    pub(in crate::supervisor) there: Arc<Mutex<BTreeMap<Slot, u16>>>,
     others: Arc<Mutex<Vec<u16>>>,
     calls: Arc<Mutex<usize>>,
+    /// How often everything was looked at.
+    pub(in crate::supervisor) looks: Arc<Mutex<usize>>,
 }
 
 impl PortForward for Host {
@@ -47,6 +49,7 @@ impl PortForward for Host {
     }
 
     fn list(&self, spec: &MachineSpec) -> Result<Vec<Forward>> {
+        *self.looks.lock().unwrap() += 1;
         let there = self.there.lock().unwrap();
         let forward = |(&(protocol, host), &guest_port): (&Slot, &u16)| Forward {
             host,
@@ -111,7 +114,7 @@ fn address() -> IpAddr {
     [127, 77, 1, 77].into()
 }
 
-fn board(host: &Host) -> Board {
+pub(in crate::supervisor) fn board(host: &Host) -> Board {
     let spec = MachineSpec {
         name: "a".into(),
         dir: "/nowhere".into(),

@@ -71,7 +71,8 @@ pub fn run(ctx: &Context, name: &str) -> Result<()> {
     let board = Board::new(driver, spec, profile.address);
     let done = runtime.block_on(async {
         let listener = tokio::net::UnixListener::from_std(listener).map_err(Error::io(&path))?;
-        let mut supervisor = Supervisor::new(ctx, profile, files.clone(), board, listener)?;
+        let client = api::client(&profile, &files)?;
+        let mut supervisor = Supervisor::new(ctx, profile, files.clone(), board, listener, client);
         supervisor.live(pid).await;
         Ok(())
     });
@@ -145,8 +146,8 @@ impl<'a> Supervisor<'a> {
         files: ProfileLayout,
         board: Board,
         listener: tokio::net::UnixListener,
-    ) -> Result<Self> {
-        let client = api::client(&profile, &files)?;
+        client: kube::Client,
+    ) -> Self {
         let (state, receiver) = watch::channel(State::default());
         let (sender, orders) = mpsc::channel(16);
         tokio::spawn(server::serve(listener, sender, receiver));
@@ -180,7 +181,7 @@ impl<'a> Supervisor<'a> {
             files,
         };
         supervisor.read_rules();
-        Ok(supervisor)
+        supervisor
     }
 
     /// Goes on until the machine ends or somebody asks it to end.
@@ -205,7 +206,11 @@ impl<'a> Supervisor<'a> {
                         let _ = begun.send(());
                     }
                 },
-                done = finished(&mut self.work) => self.applied(done),
+                done = finished(&mut self.work) => match done {
+                    Some((board, outcome)) => self.applied(board, outcome),
+                    // A bug of ours; the next command starts another one.
+                    None => return self.log.line("trouble: publishing ended before its end"),
+                },
                 done = finished(&mut self.telling) => self.told(done),
                 done = finished(&mut self.stepping) => self.stepped(done),
                 () = at(due) => self.apply(),
@@ -268,11 +273,8 @@ impl<'a> Supervisor<'a> {
         }));
     }
 
-    fn applied(&mut self, done: Option<(Board, Outcome)>) {
+    fn applied(&mut self, board: Board, outcome: Outcome) {
         self.work = None;
-        let Some((board, outcome)) = done else {
-            return self.log.line("trouble: publishing ended before its end");
-        };
         self.board = Some(board);
         outcome.done.iter().for_each(|line| self.log.line(line));
         self.retry = outcome.again.then(|| Tick::now() + RETRY);
@@ -311,3 +313,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;
