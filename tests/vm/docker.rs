@@ -14,7 +14,7 @@ use crate::support::{PROFILE, World, eventually, shown, text};
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A small image with a shell that Docker has, under a name that is not the node's own.
-const BASE: &str = "story/base:1";
+pub(crate) const BASE: &str = "story/base:1";
 
 fn address(world: &World) -> String {
     format!("{}:2376", world.ok(&["ip", "-p", PROFILE]))
@@ -45,7 +45,7 @@ fn try_docker(world: &World, args: &[&str]) -> Output {
 }
 
 /// `docker ARGS`, which must succeed; its standard output.
-fn docker(world: &World, args: &[&str]) -> String {
+pub(crate) fn docker(world: &World, args: &[&str]) -> String {
     let output = try_docker(world, args);
     assert!(
         output.status.success(),
@@ -57,7 +57,7 @@ fn docker(world: &World, args: &[&str]) -> String {
 }
 
 /// Gives Docker an image to build on, without a registry: the node's helper image, under another name.
-fn have_base(world: &World) {
+pub(crate) fn have_base(world: &World) {
     if try_docker(world, &["image", "inspect", BASE]).status.success() {
         return;
     }

@@ -1,4 +1,4 @@
-//! Acceptance tests against a real QEMU guest and the user's own `kubectl`: stories 1, 2, 6, 8 and 9 of the project's scenarios.
+//! Acceptance tests against a real QEMU guest and the user's own `kubectl`: stories 1, 2, 4, 5, 6, 8 and 9 of the project's scenarios.
 //!
 //! One cluster boots cold; the stories run on it one after the other, in the order below, each a test of its own. Run with
 //! `./dev test vm`; `cargo test --test vm -- first NAME` runs the cold start and the stories whose names match.
@@ -11,6 +11,7 @@
     reason = "a test fails by panicking and says what it saw"
 )]
 
+mod addons;
 mod client;
 mod cluster;
 mod docker;
@@ -78,6 +79,20 @@ const STORIES: &[Story] = &[
     (
         "docker_runs_containers_beside_pods",
         docker::docker_runs_containers_beside_pods,
+    ),
+    (
+        "a_service_is_reached_by_its_url",
+        addons::a_service_is_reached_by_its_url,
+    ),
+    ("metrics_server_measures", addons::metrics_server_measures),
+    ("ingress_leads_to_pods", addons::ingress_leads_to_pods),
+    (
+        "a_registry_has_one_name_for_docker_and_pods",
+        addons::a_registry_has_one_name_for_docker_and_pods,
+    ),
+    (
+        "producer_and_consumer_find_each_other",
+        addons::producer_and_consumer_find_each_other,
     ),
     ("names_come_and_go_for_both", docker::names_come_and_go_for_both),
     (
