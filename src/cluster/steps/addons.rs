@@ -7,6 +7,7 @@ use super::guest::with_node;
 use crate::addons::{self, Addon, Entry, Notes, Options, Registry, Site};
 use crate::cluster::start::Run;
 use crate::error::{Kind, Result};
+use crate::supervisor;
 
 /// The addons that every new cluster has. What a user disabled stays so.
 pub(in crate::cluster) struct DefaultAddons;
@@ -89,6 +90,8 @@ impl Step for Addons {
             notes.wish(name, true);
         }
         notes.write(&path)?;
+        // An addon may wait until its Service is published.
+        supervisor::nudge(run.ctx, &run.request.spec.name, run.woken);
         with_site(run, |site| {
             for (name, enable) in wanted(site, &registry, &notes)? {
                 match change(site, &registry, &name, enable, &notes) {
