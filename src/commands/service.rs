@@ -59,7 +59,7 @@ fn list(app: &App, output: TableFormat, namespace: Option<&str>) -> Result<()> {
             let mut table = Table::new(&["NAMESPACE", "NAME", "TARGET PORT", "URL"]);
             for (service, places) in &rows {
                 let cell = |place: &Place| match &place.at {
-                    Ok(at) => format!("http://{at}"),
+                    Ok(at) => services::url(&place.port, *at),
                     Err(why) => why.clone(),
                 };
                 let labels = match service.is_published {
@@ -83,7 +83,7 @@ fn list(app: &App, output: TableFormat, namespace: Option<&str>) -> Result<()> {
 fn as_json((service, places): &(Service, Vec<Place>)) -> Value {
     let urls: Vec<String> = places
         .iter()
-        .filter_map(|place| Some(format!("http://{}", place.at.as_ref().ok()?)))
+        .filter_map(|place| Some(services::url(&place.port, *place.at.as_ref().ok()?)))
         .collect();
     let names: Vec<String> = match service.is_published {
         true => places.iter().map(|place| place.port.label()).collect(),

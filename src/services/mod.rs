@@ -221,10 +221,23 @@ fn selector_for_people(service: &Service) -> String {
     labels.collect::<Vec<_>>().join(",")
 }
 
+/// What a port most likely speaks, and the port that goes without saying then.
+fn scheme(port: &Port) -> (&'static str, u16) {
+    if port.port == 443 || port.name.as_deref() == Some("https") {
+        ("https", 443)
+    } else {
+        ("http", 80)
+    }
+}
+
+/// "https://127.77.0.5:443".
+pub fn url(port: &Port, at: SocketAddr) -> String {
+    format!("{}://{at}", scheme(port).0)
+}
+
 /// "https://127.77.0.5:8443", with the port left out where it goes without saying.
 pub fn short_url(port: &Port, at: SocketAddr) -> String {
-    let secure = port.port == 443 || port.name.as_deref() == Some("https");
-    let (scheme, usual) = if secure { ("https", 443) } else { ("http", 80) };
+    let (scheme, usual) = scheme(port);
     if at.port() == usual {
         return format!("{scheme}://{}", at.ip());
     }
