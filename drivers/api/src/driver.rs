@@ -18,7 +18,7 @@ pub type Result<T, E = DriverError> = std::result::Result<T, E>;
 /// hypervisor itself, so any process of sampan's can take over from another; callers hold the profile's lock.
 pub trait Driver: Send + Sync {
     /// The name users choose it by: lower case, no spaces.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
     /// What machines of this driver can do on this host.
     fn features(&self) -> Features;
@@ -77,7 +77,8 @@ pub trait Driver: Send + Sync {
         Ok(None)
     }
 
-    /// How the host reaches the guest: where forwards of this running machine really listen, where its last words are.
+    /// How the host reaches the guest: where forwards of this running machine really listen (always on loopback; for a driver
+    /// without [`Features::forwards`], the guest's own address with its own ports), where its last words are.
     ///
     /// # Errors
     /// [`DriverError::NoMachine`] when it is not running.
@@ -99,7 +100,7 @@ pub trait Driver: Send + Sync {
 pub struct Features {
     /// Boots [`crate::DirectBoot`] instead of the disk's own loader.
     pub direct_boot: bool,
-    /// Forwards are listening from the start, without root.
+    /// Forwards are listening from the start, without root. Without it, [`Driver::endpoint`] tells the guest's own address.
     pub forwards: bool,
     /// Forwards can be added to and removed from a running machine.
     pub publishing: bool,

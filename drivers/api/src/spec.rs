@@ -79,7 +79,7 @@ impl fmt::Display for Protocol {
 /// A port of the host that leads to a port of the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Forward {
-    /// Where it listens on the host; always a loopback address.
+    /// Where it listens on the host; always a loopback address (in the answer of a driver without forwards: the guest's own).
     pub host: SocketAddr,
     /// The guest's port.
     pub guest_port: u16,
