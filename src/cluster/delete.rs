@@ -53,7 +53,7 @@ fn remove_machine(ctx: &Context, name: &str) -> Result<()> {
         Err(error) if matches!(error.kind(), Kind::NotFound | Kind::HostConfig) => {
             // Which driver it had is lost: each one looks for a machine of its own in the directory.
             for driver in drivers::driver_names(&ctx.drivers) {
-                let driver = drivers::open_driver(driver, &ctx.layout, &ctx.drivers)?;
+                let driver = drivers::open_driver(&driver, &ctx.layout, &ctx.drivers)?;
                 driver.remove(&machine::orphan(ctx, name))?;
             }
             Ok(())

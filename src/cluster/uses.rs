@@ -71,7 +71,7 @@ fn of_profile(ctx: &Context, name: &str) -> Result<Vec<PathBuf>> {
         Err(error) if matches!(error.kind(), Kind::NotFound | Kind::HostConfig) => {
             // Which driver it had is lost: each one says what it sees.
             for driver in drivers::driver_names(&ctx.drivers) {
-                let driver = drivers::open_driver(driver, &ctx.layout, &ctx.drivers)?;
+                let driver = drivers::open_driver(&driver, &ctx.layout, &ctx.drivers)?;
                 if let Some(snapshots) = driver.snapshots() {
                     uses.extend(snapshots.uses(&machine::orphan(ctx, name))?);
                 }

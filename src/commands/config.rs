@@ -49,7 +49,7 @@ fn set(app: &App, name: &str, value: &str) -> Result<()> {
     })?;
     if key.name == "driver" {
         let drivers = app.choices()?.drivers;
-        if !drivers.contains(&value) {
+        if !drivers.iter().any(|driver| driver == value) {
             return Err(Error::new(Kind::Usage, format!("there is no driver `{value}`"))
                 .hint(crate::settings::did_you_mean(value, &drivers)));
         }

@@ -26,7 +26,7 @@ pub(super) const HOST_KEEPS_MIB: u64 = 1024;
 #[derive(Debug, Clone)]
 pub struct Choices {
     /// Drivers, the default one first.
-    pub drivers: Vec<&'static str>,
+    pub drivers: Vec<String>,
     /// Kubernetes versions with leading "v" that bundles are there for or can be made for, the default one first.
     pub kubernetes: Vec<String>,
     /// The host's memory.
@@ -138,15 +138,15 @@ impl Checks {
 }
 
 fn driver(settings: &Settings, choices: &Choices) -> Result<String> {
-    let default = choices.drivers.first().copied().unwrap_or_default();
+    let default = choices.drivers.first().cloned().unwrap_or_default();
     match settings.get("driver") {
-        None => Ok(default.to_owned()),
+        None => Ok(default),
         Some(setting) => known_driver(setting, choices).map(str::to_owned),
     }
 }
 
 /// The driver a setting names.
-pub(super) fn known_driver(setting: &Setting, choices: &Choices) -> Result<&'static str> {
+pub(super) fn known_driver<'a>(setting: &Setting, choices: &'a Choices) -> Result<&'a str> {
     // minikube's other names of the same thing.
     let wanted = match setting.text.to_lowercase().as_str() {
         "qemu2" => "qemu".to_owned(),
@@ -155,7 +155,7 @@ pub(super) fn known_driver(setting: &Setting, choices: &Choices) -> Result<&'sta
     if let Some(driver) = choices.drivers.iter().find(|driver| **driver == wanted) {
         return Ok(driver);
     }
-    if let "virtualbox" | "hyperkit" = wanted.as_str() {
+    if wanted == "virtualbox" {
         return Err(Error::new(
             Kind::Unimplemented,
             format!("the driver {wanted} is not there yet"),
@@ -276,7 +276,7 @@ fn kubernetes(setting: Option<&Setting>, choices: &Choices) -> Result<String> {
 /// The value a setting has when nobody says anything, for `config defaults`.
 pub fn default_text(key: &Key, choices: &Choices) -> String {
     match key.name {
-        "driver" => choices.drivers.first().copied().unwrap_or_default().to_owned(),
+        "driver" => choices.drivers.first().cloned().unwrap_or_default(),
         "cpus" => MIN_CPUS.to_string(),
         "memory" => format!("{}mb", default_memory_mib(choices.host_memory_mib)),
         "disk-size" => format!("{DEFAULT_DISK_MIB}mb"),
@@ -298,7 +298,7 @@ pub(super) mod tests {
 
     pub(in crate::settings) fn choices() -> Choices {
         Choices {
-            drivers: vec!["qemu", "fake"],
+            drivers: vec!["qemu".into(), "fake".into()],
             kubernetes: vec!["v1.36.3".into(), "v1.35.9".into()],
             host_memory_mib: 24_000,
             host_cpus: 4,
@@ -352,7 +352,7 @@ pub(super) mod tests {
             ("driver", "qmeu", Kind::Usage, "did you mean `qemu`?"),
             (
                 "driver",
-                "hyperkit",
+                "virtualbox",
                 Kind::Unimplemented,
                 "choose one of qemu, fake",
             ),

@@ -13,7 +13,8 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 }
 
 /// "did you mean `x`?", or what there is to choose from.
-pub fn did_you_mean(word: &str, candidates: &[&str]) -> String {
+pub fn did_you_mean(word: &str, candidates: &[impl AsRef<str>]) -> String {
+    let candidates: Vec<&str> = candidates.iter().map(AsRef::as_ref).collect();
     match nearest(word, candidates.iter().copied()) {
         Some(candidate) => format!("did you mean `{candidate}`?"),
         None => format!("choose one of {}", candidates.join(", ")),

@@ -212,7 +212,7 @@ mod tests {
     fn a_command_line_is_recognised_by_the_whole_pidfile() {
         let pidfile = "/m/a b/hyperkit.pid";
         for line in [
-            "hyperkit\0-A\0-u\0-F\0/m/a b/hyperkit.pid\0-c\02\0",
+            "hyperkit\0-A\0-u\0-F\0/m/a b/hyperkit.pid\0-c\0two\0",
             "/usr/local/bin/hyperkit -A -u -F /m/a b/hyperkit.pid -c 2 -m 64M",
         ] {
             assert!(names_pidfile(line, pidfile), "{line}");
@@ -220,7 +220,7 @@ mod tests {
         }
         assert!(!names_pidfile("less /m/a b/hyperkit.pid", pidfile));
         assert!(!names_pidfile(
-            "hyperkit\0-A\0-u\0-F\0/m/a b/hyperkit.pid.d/hyperkit.pid\0-c\02\0",
+            "hyperkit\0-A\0-u\0-F\0/m/a b/hyperkit.pid.d/hyperkit.pid\0-c\0two\0",
             pidfile
         ));
     }
