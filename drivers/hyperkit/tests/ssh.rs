@@ -45,7 +45,7 @@ fn a_real_guest_answers_by_ssh_powers_off_and_keeps_its_disk() {
     // What hyperkit was told is what the guest got.
     let seen = ssh(
         &ground,
-        "hostname; nproc; ls /dev/vd?; cat /proc/cmdline; cat /sys/class/dmi/id/product_uuid; echo kept >/root/kept; sync",
+        "hostname; nproc; ls /dev/vd?; cat /proc/cmdline; cat /sys/class/dmi/id/product_uuid; echo kept >~root/kept; sync",
     );
     let seen = String::from_utf8_lossy(&seen.stdout).into_owned();
     let lines: Vec<&str> = seen.lines().collect();
@@ -64,7 +64,7 @@ fn a_real_guest_answers_by_ssh_powers_off_and_keeps_its_disk() {
     assert_eq!(hyperkit.state(spec).unwrap(), MachineState::Stopped);
     hyperkit.start(spec).unwrap();
     wait_for_ssh(&ground);
-    let kept = ssh(&ground, "cat /root/kept");
+    let kept = ssh(&ground, "cat ~root/kept");
     assert_eq!(String::from_utf8_lossy(&kept.stdout).trim(), "kept");
 }
 
