@@ -100,6 +100,7 @@ impl Access {
             Error::new(Kind::Bundle, format!("bundle {bundle} of this cluster is gone"))
         })?;
         let runner = self.runner()?;
+        let (address, host) = guest::addresses(self.driver.features().forwards, self.profile.address);
         call(&Node {
             runner: &*runner,
             api: &status::api(&self.ctx, &self.profile)?,
@@ -107,8 +108,8 @@ impl Access {
             spec: &self.profile.spec,
             parts: &guest::parts(&self.profile.bundle, &manifest),
             pki: &guest::pki(&self.ctx.layout.profile(&self.profile.spec.name)),
-            address: guest::GUEST_ADDRESS,
-            host: guest::HOST_ADDRESS,
+            address,
+            host,
             reporter: &*self.ctx.reporter,
             cancel: &self.ctx.cancel,
         })

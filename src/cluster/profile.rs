@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use sampan_driver::Forward;
+use sampan_driver::{Endpoint, Forward};
 use serde::{Deserialize, Serialize};
 
 use super::Context;
@@ -116,6 +116,20 @@ impl Profile {
     pub(super) fn put(&mut self, place: Place) {
         (self.address, self.api_port) = (place.address, place.api_port);
         (self.ssh_port, self.docker_port) = (place.ssh_port, place.docker_port);
+    }
+
+    /// Takes over where a running guest is reached that has an address of its own, which only its driver knows.
+    pub(super) fn follow(&mut self, endpoint: &Endpoint) {
+        let Some(api) = endpoint.reach(API_PORT) else {
+            return;
+        };
+        let port = |guest_port| endpoint.reach(guest_port).map_or(0, |at| at.port());
+        self.put(Place {
+            address: api.ip(),
+            api_port: api.port(),
+            ssh_port: port(22),
+            docker_port: port(provision::DOCKER_PORT),
+        });
     }
 
     /// Where the host reaches the apiserver.
@@ -251,4 +265,37 @@ pub fn current(layout: &Layout) -> Option<String> {
 /// When the choice cannot be written.
 pub fn set_current(layout: &Layout, name: &str) -> Result<()> {
     atomic::write(&layout.current_profile(), 0o600, name.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_with_an_address_of_its_own_is_followed() {
+        let text = "format = 1\nbundle = \"b\"\nbase = \"s\"\naddress = \"127.0.0.1\"\napi_port = 6443\nssh_port = 2222\ndocker_port = 2376\n\
+            [spec]\nname = \"a\"\ndriver = \"hyperkit\"\ncpus = 2\nmemory_mib = 2000\ndisk_mib = 5000\n\
+            kubernetes_version = \"v1\"\ndns_domain = \"d\"\nservice_cidr = \"s\"\npod_cidr = \"p\"\n";
+        let mut profile: Profile = toml::from_str(text).unwrap();
+        let mut endpoint = Endpoint {
+            forwards: Vec::new(),
+            serial_log: None,
+            pid: None,
+            runner: None,
+        };
+        let before = profile.clone();
+        profile.follow(&endpoint);
+        assert_eq!(profile, before, "a driver that does not know yet");
+        let own = |port: u16| Forward::tcp(SocketAddr::from(([192, 168, 64, 7], port)), port);
+        endpoint.forwards = profile
+            .forwards()
+            .iter()
+            .map(|forward| own(forward.guest_port))
+            .collect();
+        profile.follow(&endpoint);
+        assert_eq!(profile.api().to_string(), "192.168.64.7:8443");
+        assert_eq!((profile.ssh_port, profile.docker_port), (22, 2376));
+        // What is asked of the driver next time is what it answered.
+        assert_eq!(profile.forwards(), endpoint.forwards);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sampan_driver::Started;
+use sampan_driver::{MachineSpec, Started};
 
 use super::Step;
 use crate::cluster::start::{Run, is_running};
@@ -44,7 +44,8 @@ fn launch(run: &mut Run<'_>) -> Result<()> {
         verdict::forget(&run.files)?;
         run.driver.create(&spec)?;
         run.launched = true;
-        return Ok(run.driver.start(&spec)?);
+        run.driver.start(&spec)?;
+        return follow(run, &spec);
     };
     match &run.layer {
         Some(layer) => {
@@ -71,6 +72,18 @@ fn launch(run: &mut Run<'_>) -> Result<()> {
         // It was held, and nobody who holds a machine wants it to end.
         Started::Running => (run.woken, run.launched) = (true, false),
     }
+    Ok(())
+}
+
+/// A guest with an address of its own is reached there from now on.
+fn follow(run: &mut Run<'_>, spec: &MachineSpec) -> Result<()> {
+    if run.driver.features().forwards {
+        return Ok(());
+    }
+    let mut profile = run.profile()?.clone();
+    profile.follow(&run.driver.endpoint(spec)?);
+    profile.save(&run.ctx.layout)?;
+    run.profile = Some(profile);
     Ok(())
 }
 

@@ -11,10 +11,10 @@ use crate::pki;
 use crate::provision::{self, Node};
 
 /// The guest's own address in a user-mode network.
-pub(in crate::cluster) const GUEST_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 2, 15));
+const GUEST_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 2, 15));
 
 /// The host's loopback, as a user-mode network shows it to the guest.
-pub(in crate::cluster) const HOST_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 2, 2));
+const HOST_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 2, 2));
 
 /// One step of the provisioner, under the name that scripts know.
 pub(in crate::cluster) struct Guest(
@@ -44,6 +44,7 @@ pub(super) fn with_node<T>(run: &Run<'_>, call: impl FnOnce(&Node<'_>) -> Result
     let profile = run.profile()?;
     let parts = parts(&profile.bundle, &run.bundle()?.manifest);
     let pki = pki(&run.files);
+    let (address, host) = addresses(run.driver.features().forwards, profile.address);
     call(&Node {
         runner: run.guest()?,
         api: run.api()?,
@@ -51,11 +52,23 @@ pub(super) fn with_node<T>(run: &Run<'_>, call: impl FnOnce(&Node<'_>) -> Result
         spec: &profile.spec,
         parts: &parts,
         pki: &pki,
-        address: GUEST_ADDRESS,
-        host: HOST_ADDRESS,
+        address,
+        host,
         reporter: &*run.ctx.reporter,
         cancel: &run.ctx.cancel,
     })
+}
+
+/// The guest's own address and the host's, as the guest sees them. Without forwards the guest is reached at its own; the host is then
+/// the first of that network, as macOS's (vmnet) has it.
+pub(in crate::cluster) fn addresses(forwards: bool, reached_at: IpAddr) -> (IpAddr, IpAddr) {
+    match reached_at {
+        IpAddr::V4(own) if !forwards => {
+            let [a, b, c, _] = own.octets();
+            (reached_at, IpAddr::from([a, b, c, 1]))
+        }
+        _ => (GUEST_ADDRESS, HOST_ADDRESS),
+    }
 }
 
 /// What of a bundle the provisioner needs to know.
@@ -77,5 +90,23 @@ pub(in crate::cluster) fn pki(files: &ProfileLayout) -> provision::Pki {
         ca_cert: files.pki().join("ca.crt"),
         ca_key: files.pki().join("ca.key"),
         docker: pki::docker::Served::new(&files.pki()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_without_forwards_has_its_own_address() {
+        let at = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert_eq!(
+            addresses(true, at("127.77.0.3")),
+            (at("10.0.2.15"), at("10.0.2.2"))
+        );
+        assert_eq!(
+            addresses(false, at("192.168.64.7")),
+            (at("192.168.64.7"), at("192.168.64.1"))
+        );
     }
 }
