@@ -60,6 +60,10 @@ const STORIES: &[Story] = &[
         network::services_are_reached_by_themselves,
     ),
     (
+        "a_port_without_pods_refuses",
+        network::a_port_without_pods_refuses,
+    ),
+    (
         "publishing_outlives_its_supervisor_and_the_apiserver",
         network::publishing_outlives_its_supervisor_and_the_apiserver,
     ),

@@ -33,6 +33,17 @@ spec:
   ports: [{name: names, port: 53, nodePort: 30053, protocol: UDP}]
 ";
 
+/// No pod is behind it, ever.
+const NOBODY: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: nobody, namespace: kube-system}
+spec:
+  type: NodePort
+  selector: {app: nobody}
+  ports: [{name: nothing, port: 80, nodePort: 30154}]
+";
+
 const BALANCER: &str = "
 apiVersion: v1
 kind: Service
@@ -150,6 +161,24 @@ pub(crate) fn services_are_reached_by_themselves(world: &World) {
     took("the load balancer is gone", || closed(balanced));
     world.apply(SERVICES);
     took("the node port again", || get(figures).map(drop));
+}
+
+/// Who asks before there are pods is refused at once, and does not hang until somebody retransmits.
+pub(crate) fn a_port_without_pods_refuses(world: &World) {
+    let nobody: SocketAddr = (address(world), 30154).into();
+    world.apply(NOBODY);
+    let end = Instant::now() + Duration::from_secs(6);
+    let mut refused = 0;
+    while Instant::now() < end {
+        let asked = Instant::now();
+        let error = get(nobody).unwrap_err();
+        // Retransmitting takes six seconds.
+        assert!(asked.elapsed() < Duration::from_secs(4), "{error}");
+        refused += 1;
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert!(refused > 5, "{refused}");
+    world.kubectl(&["delete", "service", "-n", "kube-system", "nobody"]);
 }
 
 /// A supervisor that is killed stops nothing that is published, and the next command heals it; nor does an apiserver that restarts.
