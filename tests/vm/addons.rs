@@ -168,6 +168,16 @@ pub(crate) fn a_registry_has_one_name_for_docker_and_pods(world: &World) {
     docker::docker(world, &["tag", docker::BASE, NAME]);
     docker::docker(world, &["push", NAME]);
     docker::docker(world, &["rmi", NAME]);
+    const AGAIN: &str = "localhost:5000/story/again:1";
+    for words in [
+        &["pull", NAME][..],
+        &["tag", NAME, AGAIN],
+        &["push", AGAIN],
+        &["rm", AGAIN],
+        &["pull", AGAIN],
+    ] {
+        world.ok(&[&["image", "-p", PROFILE][..], words].concat());
+    }
     world.kubectl(&[
         "run",
         "pulled",

@@ -145,10 +145,6 @@ const STORIES: &[Story] = &[
         snapshots::a_killed_stop_loses_nothing,
     ),
     (
-        "a_state_of_another_qemu_falls_back_to_the_disk",
-        snapshots::a_state_of_another_qemu_falls_back,
-    ),
-    (
         "a_shutdown_and_start_keep_everything",
         life::a_shutdown_keeps_everything,
     ),

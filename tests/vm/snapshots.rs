@@ -307,27 +307,3 @@ pub(crate) fn a_killed_stop_loses_nothing(world: &World) {
         });
     }
 }
-
-/// QEMU was upgraded while the machine was away: what was saved is of no use, the disk is.
-pub(crate) fn a_state_of_another_qemu_falls_back(world: &World) {
-    world.ok(&["stop", "-p", PROFILE]);
-    let record = world
-        .home()
-        .join("data/profiles")
-        .join(PROFILE)
-        .join("machine/saved.json");
-    let saved = std::fs::read_to_string(&record).unwrap();
-    assert!(saved.contains("QEMU emulator version"), "{saved}");
-    std::fs::write(
-        &record,
-        saved.replace("QEMU emulator version", "QEMU emulator version 0"),
-    )
-    .unwrap();
-    let output = world.sampan(&["start", "-p", PROFILE]).output().unwrap();
-    let said = text(&output.stderr) + &text(&output.stdout);
-    assert!(
-        output.status.success() && said.contains("boots from its disk"),
-        "{said}"
-    );
-    everything_is_there(world);
-}
