@@ -130,6 +130,10 @@ struct KubeletConfiguration {
     eviction_hard: BTreeMap<&'static str, &'static str>,
     #[serde(rename = "imageGCHighThresholdPercent")]
     image_gc_high_threshold_percent: u8,
+    /// What a pod pulled from a registry under one name, another one may run under the name Docker gave it: the kubelet would ask for
+    /// credentials of each name otherwise, and there is one user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_pull_credentials_verification_policy: Option<&'static str>,
     sync_frequency: &'static str,
     file_check_frequency: &'static str,
     node_status_update_frequency: &'static str,
@@ -255,6 +259,14 @@ fn cluster(node: &Node<'_>, gates: &BTreeMap<String, bool>) -> Result<ClusterCon
     })
 }
 
+/// Whether the kubelet has that policy: with the feature switched off, it does not start when it is told one.
+fn verifies_pulls(gates: &BTreeMap<String, bool>) -> bool {
+    let gate = |name| gates.get(name).copied();
+    gate("KubeletEnsureSecretPulledImages")
+        .or(gate("AllBeta"))
+        .unwrap_or(true)
+}
+
 fn kubelet(gates: &BTreeMap<String, bool>) -> KubeletConfiguration {
     KubeletConfiguration {
         api_version: "kubelet.config.k8s.io/v1beta1",
@@ -269,6 +281,7 @@ fn kubelet(gates: &BTreeMap<String, bool>) -> KubeletConfiguration {
             ("nodefs.inodesFree", "0%"),
         ]),
         image_gc_high_threshold_percent: 100,
+        image_pull_credentials_verification_policy: verifies_pulls(gates).then_some("NeverVerify"),
         sync_frequency: "2m0s",
         file_check_frequency: "1m0s",
         node_status_update_frequency: "30s",
@@ -358,6 +371,19 @@ mod tests {
         fixture.spec.feature_gates = "Some=true, PublicKeysECDSA=false".into();
         fixture.spec.apiserver_names = vec!["mine.test".into()];
         insta::assert_snapshot!(configuration(&fixture.node()).unwrap());
+    }
+
+    #[test]
+    fn a_kubelet_is_told_no_policy_that_it_does_not_have() {
+        let policy = |gates: &[(&str, bool)]| {
+            let gates = gates.iter().map(|&(name, on)| (name.to_owned(), on)).collect();
+            kubelet(&gates).image_pull_credentials_verification_policy
+        };
+        assert_eq!(policy(&[]), Some("NeverVerify"));
+        assert_eq!(policy(&[("KubeletEnsureSecretPulledImages", false)]), None);
+        assert_eq!(policy(&[("AllBeta", false)]), None);
+        let own = [("AllBeta", false), ("KubeletEnsureSecretPulledImages", true)];
+        assert_eq!(policy(&own), Some("NeverVerify"));
     }
 
     #[test]
