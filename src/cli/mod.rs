@@ -4,6 +4,7 @@ pub mod addons;
 pub mod bundle;
 pub mod cache;
 pub mod docker_env;
+pub mod driver;
 mod foreign;
 pub mod image;
 pub mod publish;
@@ -125,6 +126,9 @@ pub enum Verb {
     #[expect(missing_docs, reason = "as above")]
     Cache(cache::CacheArgs),
     #[expect(missing_docs, reason = "as above")]
+    #[command(alias = "drivers")]
+    Driver(driver::DriverArgs),
+    #[expect(missing_docs, reason = "as above")]
     Ssh(SshArgs),
     #[expect(missing_docs, reason = "as above")]
     Cp(CpArgs),
@@ -162,7 +166,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Moments of a cluster", &["pause", "unpause", "snapshot", "fork"]),
     (
         "Configuration",
-        &["profile", "config", "update-context", "bundle", "cache"],
+        &["profile", "config", "update-context", "driver", "bundle", "cache"],
     ),
     ("Images", &["docker-env", "image"]),
     ("Reaching it", &["service", "addons", "port", "tunnel", "ip"]),

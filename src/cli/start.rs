@@ -13,7 +13,7 @@ use super::Format;
 /// Every setting can also stand in the settings file (`sampan config set memory 4g`) or in the environment (SAMPAN_MEMORY=4g).
 #[derive(Debug, Clone, Default, Args)]
 pub struct StartArgs {
-    /// What runs the virtual machine, as qemu
+    /// What runs the virtual machine, as qemu; `sampan driver list` tells what there is [default: the best that works]
     #[arg(
         short,
         long,

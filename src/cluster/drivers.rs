@@ -7,6 +7,7 @@ use sampan_driver::Driver;
 use sampan_driver_external::External;
 use sampan_driver_hyperkit::{Hyperkit, HyperkitConfig};
 use sampan_driver_qemu::{Qemu, QemuConfig};
+use sampan_driver_virtualbox::{VirtualBox, VirtualBoxConfig};
 
 use crate::bundle;
 
@@ -24,12 +25,12 @@ pub struct DriverOptions {
     pub search_path: Option<OsString>,
 }
 
-/// Names of the drivers that are part of this program, best first.
-const BUILT_IN: [&str; 2] = ["qemu", "hyperkit"];
+/// Names of the drivers that are part of this program, best first: a new cluster gets the first one that works.
+pub(super) const PREFERRED: [&str; 3] = ["qemu", "virtualbox", "hyperkit"];
 
 /// Names of the drivers a user may choose, best first; behind our own those that are programs on the search path.
 pub fn driver_names(options: &DriverOptions) -> Vec<String> {
-    let own = BUILT_IN.into_iter().chain(options.fake.then_some("fake"));
+    let own = PREFERRED.into_iter().chain(options.fake.then_some("fake"));
     let mut names: Vec<String> = own.map(str::to_owned).collect();
     let others = sampan_driver_external::names(options.search_path.as_deref());
     names.extend(others.into_iter().filter(|name| !is_own(name)));
@@ -38,7 +39,7 @@ pub fn driver_names(options: &DriverOptions) -> Vec<String> {
 
 /// Whether a name is taken by a driver of ours, be it one that may not be used here.
 fn is_own(name: &str) -> bool {
-    name == "fake" || BUILT_IN.contains(&name)
+    name == "fake" || PREFERRED.contains(&name)
 }
 
 /// A driver by its name.
@@ -58,6 +59,10 @@ pub fn open_driver(name: &str, layout: &Layout, options: &DriverOptions) -> Resu
             cache,
             options.program.clone(),
         ))),
+        "virtualbox" => Ok(Box::new(VirtualBox::new(VirtualBoxConfig {
+            search_path: options.search_path.clone(),
+            program: None,
+        }))),
         "hyperkit" => Ok(Box::new(Hyperkit::new(HyperkitConfig {
             search_path: options.search_path.clone(),
             ..HyperkitConfig::default()

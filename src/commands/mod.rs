@@ -10,6 +10,7 @@ mod config;
 mod cp;
 mod delete;
 mod docker_env;
+mod driver;
 mod fork;
 mod host;
 mod image;
@@ -111,6 +112,7 @@ fn run(app: App, verb: Verb) -> Result<u8> {
         Verb::UpdateContext => update_context::run(&app),
         Verb::Bundle(args) => bundle::run(&app, &args),
         Verb::Cache(args) => cache::run(&app, &args),
+        Verb::Driver(args) => driver::run(&app, &args),
         Verb::Ssh(args) => ssh::run(&app, &args),
         Verb::Cp(args) => cp::run(&app, &args),
         Verb::SshKey => ssh_key::run(&app),

@@ -19,7 +19,12 @@ pub(super) fn run(app: &App, args: &StartArgs) -> Result<u8> {
         Err(error) if error.kind() == Kind::NotFound => None,
         Err(error) => return Err(error),
     };
-    let resolved = settings::resolve(&name, &settings, existing.as_ref(), &app.choices()?)?;
+    let mut resolved = settings::resolve(&name, &settings, existing.as_ref(), &app.choices()?)?;
+    if existing.is_none() && settings.get("driver").is_none() {
+        let (driver, why) = cluster::select(&layout, &host::drivers()?)?;
+        app.ui.info(&why);
+        resolved.spec.driver = driver;
+    }
     for warning in &resolved.warnings {
         app.ui.warn(warning);
     }
@@ -41,6 +46,10 @@ pub(super) fn run(app: &App, args: &StartArgs) -> Result<u8> {
     let ctx = app.work()?;
     if existing.is_none() {
         app.ui.info(&describe(&request.spec));
+        let driver = cluster::open_driver(&request.spec.driver, &ctx.layout, &ctx.drivers)?;
+        for limit in cluster::limits(driver.name(), &driver.features()) {
+            app.ui.info(&limit);
+        }
     }
     match cluster::start(&ctx, &request) {
         Ok(started) => {

@@ -155,13 +155,6 @@ pub(super) fn known_driver<'a>(setting: &Setting, choices: &'a Choices) -> Resul
     if let Some(driver) = choices.drivers.iter().find(|driver| **driver == wanted) {
         return Ok(driver);
     }
-    if wanted == "virtualbox" {
-        return Err(Error::new(
-            Kind::Unimplemented,
-            format!("the driver {wanted} is not there yet"),
-        )
-        .hint(format!("choose one of {}", choices.drivers.join(", "))));
-    }
     Err(
         Error::new(Kind::Usage, format!("`{setting}`: there is no such driver"))
             .hint(did_you_mean(&wanted, &choices.drivers)),
@@ -350,12 +343,7 @@ pub(super) mod tests {
             ),
             ("disk-size", "1g", Kind::Storage, "ask for more: --disk-size 20g"),
             ("driver", "qmeu", Kind::Usage, "did you mean `qemu`?"),
-            (
-                "driver",
-                "virtualbox",
-                Kind::Unimplemented,
-                "choose one of qemu, fake",
-            ),
+            ("driver", "xen", Kind::Usage, "choose one of qemu, fake"),
             (
                 "kubernetes-version",
                 "v1.36.4",

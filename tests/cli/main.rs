@@ -6,6 +6,7 @@ mod addons;
 mod config;
 mod disk;
 mod docker;
+mod driver;
 mod faults;
 mod help;
 mod kubeconfig;

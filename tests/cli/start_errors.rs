@@ -12,12 +12,12 @@ fn what_cannot_be_is_told_before_anything_is_done() {
     X Exiting due to MK_USAGE: `--driver qmeu`: there is no such driver
     hint: did you mean `qemu`?
     ");
-    insta::assert_snapshot!(env.run("start --driver virtualbox"), @r"
-    status: 16
+    insta::assert_snapshot!(env.run("start --driver xen"), @r"
+    status: 14
     --- stdout
     --- stderr
-    X Exiting due to MK_UNIMPLEMENTED: the driver virtualbox is not there yet
-    hint: choose one of qemu, hyperkit, fake
+    X Exiting due to MK_USAGE: `--driver xen`: there is no such driver
+    hint: choose one of qemu, virtualbox, hyperkit, fake
     ");
     insta::assert_snapshot!(env.run("start --kubernetes-version v1.36.4"), @r"
     status: 106

@@ -2,11 +2,14 @@
 //!
 //! For drivers' own tests; it panics where the contract is broken and returns errors the driver had no right to.
 
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+mod ports;
+
+use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::{Driver, DriverError, Forward, MachineSpec, MachineState, PortForward, Protocol, Result};
+use crate::{Driver, DriverError, Forward, MachineSpec, MachineState, Protocol, Result, Snapshot};
+use ports::free;
 
 /// How long a guest gets to power off; one that cannot is killed then.
 const STOP_DEADLINE: Duration = Duration::from_secs(2);
@@ -20,15 +23,43 @@ const SOON: Duration = Duration::from_secs(10);
 /// Those of the driver, where it should have had none.
 pub fn whole_life(driver: &dyn Driver, spec: &MachineSpec) -> Result<()> {
     let life = Life { driver, spec };
+    life.what_it_says_of_itself()?;
     life.before_it_exists()?;
     life.create()?;
+    life.wrong_state()?;
     life.start_and_stop()?;
     life.start_and_kill()?;
     life.port_taken()?;
     life.killed_from_elsewhere()?;
     life.publish()?;
+    life.held()?;
+    life.beside_another()?;
     life.remove()?;
     life.directory_taken_away()
+}
+
+/// What a driver does whose hypervisor is not on this host: it says so, with the way to get it, and treats machines as what they are
+/// without one, absent.
+///
+/// # Errors
+/// Those of the driver, where it should have had none.
+pub fn not_installed(driver: &dyn Driver, spec: &MachineSpec) -> Result<()> {
+    for _ in 0..2 {
+        match driver.check() {
+            Err(DriverError::NotInstalled { what, hint }) => {
+                assert!(!what.is_empty() && !hint.is_empty(), "{what:?}, {hint:?}");
+            }
+            other => panic!("check of what is not installed: {other:?}"),
+        }
+    }
+    let life = Life { driver, spec };
+    life.before_it_exists()?;
+    match driver.create(spec) {
+        Err(DriverError::NotInstalled { .. }) => {}
+        other => panic!("create without a hypervisor: {other:?}"),
+    }
+    driver.remove(spec)?;
+    life.expect(MachineState::Absent, "after a create that failed")
 }
 
 struct Life<'a> {
@@ -48,6 +79,23 @@ impl Life<'_> {
             Err(error) => panic!("endpoint {when}: {error}"),
             Ok(_) => panic!("an endpoint {when}"),
         }
+    }
+
+    /// Its name can be typed, what it says it can do is there, and asking twice gives the same.
+    fn what_it_says_of_itself(&self) -> Result<()> {
+        let (driver, name, features) = (self.driver, self.driver.name(), self.driver.features());
+        let typed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        assert!(!name.is_empty() && name.chars().all(typed), "{name:?} as a name");
+        assert_eq!(driver.snapshots().is_some(), features.snapshots, "snapshots");
+        assert_eq!(driver.port_forward().is_some(), features.publishing, "publishing");
+        let health = driver.check()?;
+        assert!(!health.version.is_empty(), "no version");
+        assert_eq!(
+            (driver.check()?, driver.features()),
+            (health, features),
+            "asked twice"
+        );
+        Ok(())
     }
 
     /// Nothing works on a machine that is not there, and taking it away again is fine.
@@ -73,6 +121,38 @@ impl Life<'_> {
         self.expect(MachineState::Stopped, "after a second create")?;
         self.expect_no_endpoint("of a machine that does not run");
         Ok(())
+    }
+
+    /// What needs a running machine says that there is none, and leaves the stopped one as it is.
+    fn wrong_state(&self) -> Result<()> {
+        let (driver, spec) = (self.driver, self.spec);
+        for _ in 0..2 {
+            driver.stop(spec, STOP_DEADLINE)?;
+            driver.kill(spec)?;
+        }
+        assert_eq!(driver.trouble(spec)?, None, "trouble of a stopped machine");
+        let forward = Forward::tcp(free(Protocol::Tcp)?, 30_080);
+        let of_forwards = driver.port_forward().map(|ports| {
+            [
+                ports.add(spec, &forward),
+                ports.remove(spec, &forward),
+                ports.list(spec).map(drop),
+            ]
+        });
+        let of_snapshots = driver.snapshots().map(|snapshots| {
+            [
+                snapshots.save(spec).map(drop),
+                snapshots.pause(spec),
+                snapshots.resident(spec).map(drop),
+            ]
+        });
+        for done in of_forwards.into_iter().chain(of_snapshots).flatten() {
+            assert!(
+                matches!(done, Err(DriverError::NoMachine(_))),
+                "{done:?} of a stopped machine"
+            );
+        }
+        self.stopped("after what needs a running machine")
     }
 
     fn start_and_stop(&self) -> Result<()> {
@@ -169,78 +249,68 @@ impl Life<'_> {
         Ok(())
     }
 
-    /// Forwards come and go while the machine runs, and none of them outlives its process.
-    fn publish(&self) -> Result<()> {
-        let (driver, spec) = (self.driver, self.spec);
-        assert_eq!(driver.port_forward().is_some(), driver.features().publishing);
-        let Some(ports) = driver.port_forward() else {
+    /// A machine that is held is there, twice over; it goes on, and it can be stopped and killed as it is.
+    fn held(&self) -> Result<()> {
+        let Some(snapshots) = self.driver.snapshots() else {
             return Ok(());
         };
-        let own = ports.list(spec)?;
-        assert_eq!(own, spec.forwards, "before anything was added");
-        let tcp = Forward::tcp(free(Protocol::Tcp)?, 30_080);
-        let udp = Forward::udp(free(Protocol::Udp)?, 30_053);
-        for forward in [tcp, udp] {
-            ports.add(spec, &forward)?;
-            ports.add(spec, &forward)?;
-            let listed = ports.list(spec)?;
-            assert!(listed.contains(&forward), "{forward} is not among {listed:?}");
-            assert!(!is_free(&forward), "{forward} is not listened on");
-        }
-        let reached = TcpStream::connect_timeout(&tcp.host, SOON);
-        assert!(reached.is_ok(), "{tcp}: {reached:?}");
-        self.refuse_to_publish(ports, &tcp)?;
-        for forward in [tcp, udp] {
-            ports.remove(spec, &forward)?;
-            ports.remove(spec, &forward)?;
-            assert!(soon(|| is_free(&forward)), "{forward} is still listened on");
-        }
-        assert_eq!(ports.list(spec)?, own, "after all was removed");
-        ports.add(spec, &tcp)?;
-        driver.kill(spec)?;
-        assert!(soon(|| is_free(&tcp)), "{tcp} outlives the machine");
-        for done in [
-            ports.add(spec, &tcp),
-            ports.remove(spec, &tcp),
-            ports.list(spec).map(drop),
-        ] {
-            assert!(matches!(done, Err(DriverError::NoMachine(_))), "{done:?}");
-        }
+        let hold = |snapshots: &dyn Snapshot| {
+            snapshots.pause(self.spec)?;
+            snapshots.pause(self.spec)?;
+            self.expect(MachineState::Paused, "while it is held")
+        };
+        hold(snapshots)?;
+        self.driver.create(self.spec)?;
         self.start()?;
-        assert_eq!(ports.list(spec)?, own, "after another start");
-        Ok(())
+        hold(snapshots)?;
+        self.driver.stop(self.spec, STOP_DEADLINE)?;
+        self.stopped("after a stop while it was held")?;
+        self.start()?;
+        hold(snapshots)?;
+        self.driver.kill(self.spec)?;
+        self.stopped("after a kill while it was held")
     }
 
-    /// Ports of others, and of this machine's own other forwards, are taken; and only loopback will do.
-    fn refuse_to_publish(&self, ports: &dyn PortForward, added: &Forward) -> Result<()> {
-        let elsewhere = Forward {
-            guest_port: added.guest_port + 1,
-            ..*added
-        };
-        let tcp = TcpListener::bind("127.0.0.1:0").map_err(DriverError::io("a free port"))?;
-        let udp = UdpSocket::bind("127.0.0.1:0").map_err(DriverError::io("a free port"))?;
-        let of_others = [
-            Forward::tcp(tcp.local_addr().map_err(DriverError::io("a port"))?, 30_081),
-            Forward::udp(udp.local_addr().map_err(DriverError::io("a port"))?, 30_054),
-        ];
-        for taken in of_others.into_iter().chain([elsewhere]) {
-            match ports.add(self.spec, &taken) {
-                Err(DriverError::PortTaken { port }) => assert_eq!(port, taken.host),
-                other => panic!("{taken} while its port is in use: {other:?}"),
-            }
+    /// Two machines of one driver know nothing of each other.
+    fn beside_another(&self) -> Result<()> {
+        // Where guests have addresses of their own, a stand-in's have all the same one.
+        if !self.driver.features().forwards {
+            return Ok(());
         }
-        assert!(ports.list(self.spec)?.contains(added), "{added} was lost");
-        let open = Forward::tcp(SocketAddr::from(([0, 0, 0, 0], added.host.port())), 30_080);
-        assert!(ports.add(self.spec, &open).is_err(), "it listens on {open}");
-        Ok(())
+        let name = format!("{}-2", self.spec.name);
+        let mut spec = MachineSpec {
+            dir: self.spec.dir.with_file_name(&name),
+            name,
+            ..self.spec.clone()
+        };
+        for forward in &mut spec.forwards {
+            forward.host = free(forward.protocol)?;
+        }
+        let other = Life {
+            driver: self.driver,
+            spec: &spec,
+        };
+        let pid = self.start()?;
+        other.create()?;
+        let theirs = other.start()?;
+        assert!(pid.is_none() || pid != theirs, "two machines in one process");
+        self.driver.kill(self.spec)?;
+        self.stopped("after a kill beside another machine")?;
+        other.expect(MachineState::Running, "after another machine was killed")?;
+        self.start()?;
+        let theirs = self.driver.endpoint(&spec)?.pid;
+        self.driver.remove(&spec)?;
+        other.removed(theirs, "after remove beside another machine")?;
+        self.expect(MachineState::Running, "after another machine was removed")
     }
 
     fn remove(&self) -> Result<()> {
-        let pid = self.driver.endpoint(self.spec)?.pid;
+        let pid = self.start()?;
         self.driver.remove(self.spec)?;
         self.removed(pid, "after remove")?;
         self.driver.remove(self.spec)?;
-        self.removed(pid, "after a second remove")
+        self.removed(pid, "after a second remove")?;
+        self.before_it_exists()
     }
 
     fn removed(&self, pid: Option<u32>, when: &str) -> Result<()> {
@@ -268,18 +338,6 @@ impl Life<'_> {
         driver.remove(spec)?;
         self.removed(pid, "after its files were taken away while it ran")
     }
-}
-
-fn free(protocol: Protocol) -> Result<SocketAddr> {
-    let address = match protocol {
-        Protocol::Tcp => TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()),
-        Protocol::Udp => UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()),
-    };
-    address.map_err(DriverError::io("a free port"))
-}
-
-fn is_free(forward: &Forward) -> bool {
-    crate::refused(forward.protocol, forward.host).is_none()
 }
 
 fn soon(mut happened: impl FnMut() -> bool) -> bool {

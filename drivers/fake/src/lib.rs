@@ -66,6 +66,8 @@ pub struct FakeConfig {
     pub hang_at: Option<String>,
     /// The point ("save", "freeze" or "checkpoint") at which the disk is full.
     pub full_at: Option<String>,
+    /// The driver can do no more than every driver can: no saved machines, no ports at run time, no addresses but 127.0.0.1.
+    pub plain: bool,
     /// The hypervisor's version; none means this crate's. What another version saved cannot be used.
     pub version: Option<String>,
 }
@@ -116,6 +118,11 @@ impl Fake {
     /// Whether the guest is to be one that should answer by SSH.
     fn wants_ssh(&self) -> bool {
         FakeConfig::load(&self.cache).is_ok_and(|config| config.hangs_at("sshd"))
+    }
+
+    /// Whether it is to be a driver of few abilities.
+    fn is_plain(&self) -> bool {
+        FakeConfig::load(&self.cache).is_ok_and(|config| config.plain)
     }
 
     /// Fails or hangs where `fake.toml` says so.
@@ -193,9 +200,9 @@ impl Driver for Fake {
         Features {
             direct_boot: true,
             forwards: true,
-            publishing: true,
-            loopback_range: cfg!(target_os = "linux"),
-            snapshots: cfg!(target_os = "linux"),
+            publishing: !self.is_plain(),
+            loopback_range: cfg!(target_os = "linux") && !self.is_plain(),
+            snapshots: cfg!(target_os = "linux") && !self.is_plain(),
             ssh: self.wants_ssh(),
         }
     }
@@ -277,7 +284,7 @@ impl Driver for Fake {
     }
 
     fn port_forward(&self) -> Option<&dyn PortForward> {
-        Some(self)
+        self.features().publishing.then_some(self)
     }
 }
 
