@@ -7,7 +7,7 @@ use std::path::PathBuf;
 fn spec() -> MachineSpec {
     MachineSpec {
         name: "work".into(),
-        dir: PathBuf::from("/home/me/my clusters/work/machine"),
+        dir: PathBuf::from("/home/me/my clusters/team/machine"),
         cpus: 2,
         memory_mib: 4096,
         disk: Disk {
@@ -34,7 +34,7 @@ fn a_machine_is_known_by_its_directory() {
     assert_eq!(id, "cfcf35dc-1771-8c0d-8d6c-c0124a19d375");
     assert_ne!(id, uuid("machine", Path::new("/b/machine")));
     assert_ne!(id, uuid("base", Path::new("/a/machine")));
-    assert_eq!(vm_name(&spec()), "sampan-work-aa4a8343");
+    assert_eq!(vm_name(&spec()), "sampan-work-d72b4d08");
 }
 
 #[test]
