@@ -201,6 +201,21 @@ pub(crate) fn a_registry_has_one_name_for_docker_and_pods(world: &World) {
     assert_eq!(left_of(world, "registry"), "");
 }
 
+/// Takes story 5 out of the cluster, however it ends: others wait until every pod is well.
+struct Letters<'a>(&'a World);
+
+impl Drop for Letters<'_> {
+    fn drop(&mut self) {
+        for manifest in [
+            include_str!("files/letters.yaml"),
+            include_str!("files/queue.yaml"),
+        ] {
+            self.0
+                .kubectl_with(&["delete", "--ignore-not-found", "-f", "-"], manifest);
+        }
+    }
+}
+
 /// Story 5: a producer and a consumer of locally built images wait for their queue by name, and then understand each other.
 pub(crate) fn producer_and_consumer_find_each_other(world: &World) {
     docker::have_base(world);
@@ -209,6 +224,7 @@ pub(crate) fn producer_and_consumer_find_each_other(world: &World) {
         world,
         &["build", "-q", "-t", "story/letters:1", context.to_str().unwrap()],
     );
+    let letters = Letters(world);
     world.apply(include_str!("files/letters.yaml"));
     let waiting = |app: &str| {
         world.kubectl(&[
@@ -217,7 +233,7 @@ pub(crate) fn producer_and_consumer_find_each_other(world: &World) {
             "-l",
             &format!("app={app}"),
             "-o",
-            "jsonpath={.items[0].status.initContainerStatuses[0].state.running}",
+            "jsonpath={.items[*].status.initContainerStatuses[0].state.running}",
         ])
     };
     for app in ["producer", "consumer"] {
@@ -236,14 +252,6 @@ pub(crate) fn producer_and_consumer_find_each_other(world: &World) {
             letters => Err(letters),
         }
     });
-    world.kubectl(&[
-        "delete",
-        "deployment/producer",
-        "deployment/consumer",
-        "deployment/queue",
-        "service/queue",
-        "configmap/letters",
-        "secret/letters",
-    ]);
+    drop(letters);
     docker::docker(world, &["rmi", "story/letters:1"]);
 }
