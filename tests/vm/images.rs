@@ -176,7 +176,9 @@ pub(crate) fn a_full_disk_leaves_no_half_of_an_image(world: &World) {
     for output in [&meanwhile, &before] {
         let said = text(&output.stderr);
         assert!(
-            output.status.code() == Some(26) && said.contains("disk of the node is") && said.contains("hint:"),
+            output.status.code() == Some(26)
+                && said.contains("disk of the node is")
+                && said.contains("hint:"),
             "{}",
             shown(output)
         );
