@@ -13,6 +13,10 @@ use crate::store::{atomic, hash};
 
 static IMAGES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/images");
 
+/// What only bundles of the source `upstream` are made from. It is no part of a built bundle: neither of its key nor of the tree
+/// that it is built in.
+const UPSTREAM_ONLY: [&str; 2] = ["upstream.toml", "upstream"];
+
 /// The embedded catalog.
 ///
 /// # Errors
@@ -22,15 +26,24 @@ pub fn catalog() -> Result<Catalog> {
     Catalog::parse(text.ok_or_else(|| Error::new(Kind::Internal, "no catalog.toml in this build of sampan"))?)
 }
 
-/// The hash of the whole tree, or of one folder of it.
+/// The hash of the whole tree that bundles are built from, or of one folder of it.
 pub(super) fn hash_of(folder: &str) -> String {
-    let mut key = hash::Key::new("images tree 1");
-    for file in files() {
-        if file.path().starts_with(folder) {
-            key = key.with(&file.path().to_string_lossy(), file.contents());
-        }
-    }
+    let files = files().iter();
+    let files = files.map(|file| (file.path(), file.contents()));
+    sum_of(files.filter(|(path, _)| path.starts_with(folder)))
+}
+
+/// The hash of files, those of the source `upstream` left out.
+fn sum_of<'a>(files: impl Iterator<Item = (&'a Path, &'a [u8])>) -> String {
+    let built = files.filter(|(path, _)| !is_upstream_only(path));
+    let key = built.fold(hash::Key::new("images tree 1"), |key, (path, contents)| {
+        key.with(&path.to_string_lossy(), contents)
+    });
     key.finish()
+}
+
+fn is_upstream_only(path: &Path) -> bool {
+    UPSTREAM_ONLY.iter().any(|only| path.starts_with(only))
 }
 
 /// Unpacks the tree to `build`/tree-HASH, unless it is there; trees of other versions of sampan are removed. The caller holds the
@@ -105,12 +118,13 @@ fn remove_others(build: &Path, keep: &str) -> Result<()> {
     Ok(())
 }
 
-/// All files, sorted by path.
+/// All files that bundles are built from, sorted by path.
 fn files() -> &'static [&'static File<'static>] {
     static FILES: OnceLock<Vec<&'static File<'static>>> = OnceLock::new();
     FILES.get_or_init(|| {
         let mut files = Vec::new();
         collect(&IMAGES, &mut files);
+        files.retain(|file| !is_upstream_only(file.path()));
         files.sort_by_key(|file| file.path());
         files
     })
@@ -166,6 +180,26 @@ mod tests {
             assert!(sums.contains_key(name), "{name}");
         }
         assert_ne!(hash_of("addons"), hash_of("base"));
+    }
+
+    #[test]
+    fn what_only_upstream_needs_is_no_part_of_a_built_bundle() {
+        let built: [(&Path, &[u8]); 2] = [
+            (Path::new("catalog.toml"), b"c"),
+            (Path::new("base/build.sh"), b"b"),
+        ];
+        let before = sum_of(built.into_iter());
+        let more: [(&Path, &[u8]); 2] = [
+            (Path::new("upstream.toml"), b"u"),
+            (Path::new("upstream/cloud/x"), b"x"),
+        ];
+        assert_eq!(sum_of(built.into_iter().chain(more)), before);
+        // Only these names, and nothing that merely begins so.
+        let other: [(&Path, &[u8]); 1] = [(Path::new("upstream.toml.sh"), b"u")];
+        assert_ne!(sum_of(built.into_iter().chain(other)), before);
+        for file in files() {
+            assert!(!is_upstream_only(file.path()), "{}", file.path().display());
+        }
     }
 
     #[test]
