@@ -67,6 +67,18 @@ kinds! {
     Bundle = 30 "HOST_BUNDLE",
     /// Something could not be fetched.
     Internet = 40 "INET_ERROR",
+    /// What was fetched is not what it should be.
+    Checksum = 41 "INET_CHECKSUM",
+    /// A server said nothing for too long.
+    InternetTimeout = 42 "INET_TIMEOUT",
+    /// A server, or the proxy on the way, cannot be reached.
+    Unreachable = 43 "INET_UNAVAILABLE",
+    /// A server does not have something.
+    Missing = 45 "INET_NOT_FOUND",
+    /// A server, or the proxy on the way, does not let us have something, or is not who it says.
+    Refused = 47 "INET_PERMISSION",
+    /// A proxy, certificate file or mirror that cannot be used.
+    InternetConfig = 48 "INET_CONFIG",
     /// The driver failed.
     Driver = 50 "DRV_ERROR",
     /// The driver is installed and does not work, or is not installed.

@@ -29,6 +29,12 @@
 //!                    /ssh/ /pki/ /docker/ seed.img  the identity its machine has; forks begin with it
 //! CACHE/layers/.making-KEY/             the same under construction: laid out as DATA
 //! CACHE/bundles/KEY/                    one bundle (bundle.toml, disk.raw, parts.img, addons/NAME/, …)
+//! CACHE/downloads/sha256/HEX            what was fetched: whole, and verified
+//!                 /sha512/HEX           links to the same by their other sum
+//!                 /parts/ID.part        what was fetched of one address so far
+//!                 /parts/ID.toml        which version of it that is
+//!                 /parts/ID.lock        held by the one process that fetches it
+//!                 /first-use.toml       sums of what no checksum is published of, as it was first fetched
 //! CACHE/build/                          component builds by hash, the unpacked images tree, logs
 //! CACHE/drivers/NAME/                   verdicts of host probes
 //! CACHE/used/KEY                        touched when a bundle or a ready layer is used
@@ -119,6 +125,11 @@ impl Layout {
     /// The directory of all bundles.
     pub fn bundles(&self) -> PathBuf {
         self.cache.join("bundles")
+    }
+
+    /// What was fetched.
+    pub fn downloads(&self) -> PathBuf {
+        self.cache.join("downloads")
     }
 
     /// Component builds by hash, the unpacked images tree, logs.
@@ -316,5 +327,46 @@ impl BundleLayout {
     /// What addons are: a directory for each, with `addon.toml` and manifests.
     pub fn addons(&self) -> PathBuf {
         self.0.join("addons")
+    }
+}
+
+/// Names inside the directory of what was fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DownloadsLayout(pub PathBuf);
+
+impl DownloadsLayout {
+    /// A whole, verified file by its sha256 in hex.
+    pub fn sha256(&self, sum: &str) -> PathBuf {
+        self.0.join("sha256").join(sum)
+    }
+
+    /// A link to such a file, by its sha512 in hex.
+    pub fn sha512(&self, sum: &str) -> PathBuf {
+        self.0.join("sha512").join(sum)
+    }
+
+    /// What there is so far of something.
+    pub fn part(&self, id: &str) -> PathBuf {
+        self.0.join("parts").join(format!("{id}.part"))
+    }
+
+    /// Which version of it [`Self::part`] is.
+    pub fn part_version(&self, id: &str) -> PathBuf {
+        self.0.join("parts").join(format!("{id}.toml"))
+    }
+
+    /// Held while it is fetched.
+    pub fn part_lock(&self, id: &str) -> PathBuf {
+        self.0.join("parts").join(format!("{id}.lock"))
+    }
+
+    /// Sums that nobody published, as they were at first.
+    pub fn first_use(&self) -> PathBuf {
+        self.0.join("first-use.toml")
+    }
+
+    /// Held while [`Self::first_use`] is changed.
+    pub fn first_use_lock(&self) -> PathBuf {
+        self.0.join("first-use.lock")
     }
 }

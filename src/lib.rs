@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod commands;
 pub mod docker_env;
 pub mod error;
+pub mod fetch;
 pub mod images;
 pub mod kubeconfig;
 pub mod layout;
