@@ -17,7 +17,7 @@ use super::cached::{self, Source};
 use super::catalog::{Catalog, Component};
 use super::components::{self, Built, Place, Toolchain};
 use super::image_layers::{Layers, archives, layers};
-use super::manifest::{ComponentRef, FORMAT, ImageRef, Manifest};
+use super::manifest::{CONTRACT, ComponentRef, FORMAT, ImageRef, Manifest, Origin};
 use super::parts::Part;
 use super::wheels::{self, Wheel};
 use super::{arch, job, parts, tools, tree};
@@ -156,6 +156,9 @@ pub(super) fn build(
         kubernetes: catalog.bundle.kubernetes.clone(),
         created: OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
         toolchain: toolchain.go,
+        contract: CONTRACT,
+        source: Origin::Build,
+        base: catalog.bundle.base.clone(),
         components: component_refs(&catalog),
         images: read_images(&parts)?,
         files: Manifest::sums(&bundle.0, cancel, reporter)?,

@@ -76,6 +76,7 @@ impl Source {
 
 #[cfg(test)]
 mod tests {
+    use super::super::manifest::Origin;
     use super::*;
 
     #[test]
@@ -105,6 +106,9 @@ mod tests {
             kubernetes: String::new(),
             created: String::new(),
             toolchain: String::new(),
+            contract: 1,
+            source: Origin::Build,
+            base: String::new(),
             components: Vec::new(),
             images: Vec::new(),
             files: Manifest::sums(&bundle.0, &Cancel::default(), &Silent).unwrap(),

@@ -14,6 +14,10 @@ use crate::store::sums::{self, Sums};
 /// The version of the file's format.
 pub const FORMAT: u32 = 1;
 
+/// What sampan relies on in a bundle: the guest's units and programs, and what is where in it. Goes up when a sampan needs what
+/// earlier bundles do not have; a bundle of another number is used by the sampan that made it only.
+pub const CONTRACT: u32 = 1;
+
 /// The file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,6 +34,15 @@ pub struct Manifest {
     pub created: String,
     /// What made the programs: "go1.26.8".
     pub toolchain: String,
+    /// [`CONTRACT`] of the sampan that made it.
+    #[serde(default = "first_contract")]
+    pub contract: u32,
+    /// Where its bits come from.
+    #[serde(default)]
+    pub source: Origin,
+    /// What its base disk is: "debian-trixie", made here of packages, or "debian-cloud", Debian's own cloud image.
+    #[serde(default = "made_base")]
+    pub base: String,
     /// Components.
     #[serde(rename = "component")]
     pub components: Vec<ComponentRef>,
@@ -38,6 +51,37 @@ pub struct Manifest {
     pub images: Vec<ImageRef>,
     /// Files by path relative to the bundle.
     pub files: Sums,
+}
+
+/// Where the bits of a bundle come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// Debian packages and programs compiled from source.
+    #[default]
+    Build,
+    /// What its makers released.
+    Upstream,
+}
+
+impl Origin {
+    /// In words, behind "a bundle".
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Build => "built from source",
+            Self::Upstream => "of upstream's releases",
+        }
+    }
+}
+
+/// Bundles from before there were contracts.
+fn first_contract() -> u32 {
+    1
+}
+
+/// Bundles from before there was another.
+fn made_base() -> String {
+    "debian-trixie".to_owned()
 }
 
 /// A component of a bundle.
@@ -101,19 +145,24 @@ impl Manifest {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io(&path)(error)),
         };
-        let bad = |why: &str| {
-            Error::new(Kind::Bundle, format!("{}: {why}", path.display()))
-                .hint("`sampan bundle build` makes it again")
-        };
+        let place = path.display().to_string();
+        Self::parse(&text, &place, "`sampan bundle build` makes it again").map(Some)
+    }
+
+    /// Reads the manifest's text; `place` is where it is from, and `way_out` what to do when it is damaged.
+    ///
+    /// # Errors
+    /// [`Kind::Bundle`] when it cannot be used.
+    pub fn parse(text: &str, place: &str, way_out: &str) -> Result<Self> {
+        let bad = |why: &str| Error::new(Kind::Bundle, format!("{place}: {why}")).hint(way_out);
         // The format first: a newer one may have fields that we do not know.
-        let table: toml::Table = toml::from_str(&text).map_err(|error| bad(error.message()))?;
+        let table: toml::Table = toml::from_str(text).map_err(|error| bad(error.message()))?;
         match table.get("format").and_then(toml::Value::as_integer) {
             Some(format) if format == i64::from(FORMAT) => {}
             Some(format) => {
-                let path = path.display();
                 return Err(Error::new(
                     Kind::Bundle,
-                    format!("{path}: format {format} is from another sampan"),
+                    format!("{place}: format {format} is from another sampan"),
                 )
                 .hint(format!(
                     "this one reads format {FORMAT}: use the sampan that wrote it"
@@ -123,7 +172,6 @@ impl Manifest {
         }
         table
             .try_into()
-            .map(Some)
             .map_err(|error: toml::de::Error| bad(error.message()))
     }
 
@@ -190,6 +238,9 @@ mod tests {
             kubernetes: "v1".into(),
             created: "2026-01-01T00:00:00Z".into(),
             toolchain: "go1".into(),
+            contract: CONTRACT,
+            source: Origin::Upstream,
+            base: made_base(),
             components: vec![ComponentRef {
                 name: "c".into(),
                 version: "v1".into(),
@@ -216,6 +267,22 @@ mod tests {
         );
         assert_eq!(manifest.damage(&bundle).unwrap(), None);
         assert_eq!(manifest.verify(&bundle, &Silent).unwrap(), None);
+    }
+
+    #[test]
+    fn an_older_bundle_was_built_here() {
+        let (_dir, bundle, _) = sealed();
+        let text = fs::read_to_string(bundle.manifest()).unwrap();
+        let mut table: toml::Table = toml::from_str(&text).unwrap();
+        for key in ["contract", "source", "base"] {
+            assert!(table.remove(key).is_some(), "{key}");
+        }
+        fs::write(bundle.manifest(), toml::to_string(&table).unwrap()).unwrap();
+        let manifest = Manifest::read(&bundle).unwrap().unwrap();
+        assert_eq!(
+            (manifest.contract, manifest.source, manifest.base.as_str()),
+            (1, Origin::Build, "debian-trixie")
+        );
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Bundles: all bits of a node in one directory, named by a hash of what they are made of. [`ensure`] finds the one of this
-//! sampan or builds it; a damaged one is set aside and built again, never used.
+//! Bundles: all bits of a node in one directory, named by a hash of what they are made of. [`ensure`] finds the one that is wanted,
+//! or gets it from its [`Source`]; a damaged one is set aside and made again, never used.
 
 #[cfg(test)]
 mod addon_files;
@@ -13,15 +13,18 @@ mod layers;
 mod manifest;
 mod oci;
 mod parts;
+mod source;
 mod tools;
 mod tree;
+mod upstream;
 mod wheels;
 
 use std::fs;
 use std::time::Duration;
 
 pub use catalog::{Catalog, Component, Dest, Head, Image, Layer, LayerFile, LayerLink, Program};
-pub use manifest::{Archive, ComponentRef, FORMAT, ImageRef, Manifest};
+pub use manifest::{Archive, CONTRACT, ComponentRef, FORMAT, ImageRef, Manifest, Origin};
+pub use source::{Source, Wanted, ensure, locate};
 pub use tree::{catalog, write_addons};
 pub use wheels::{Wheel, WheelFile, WheelProgram};
 
@@ -117,12 +120,24 @@ pub fn find(layout: &Layout, key: &str) -> Result<Option<Bundle>> {
     }
 }
 
-/// The bundle of this sampan: found, or built.
+/// Some bundle for this host, this sampan's own first; none when nothing whole is here.
+pub fn any(layout: &Layout) -> Option<Bundle> {
+    let own = current_key().and_then(|key| find(layout, &key));
+    if let Ok(Some(bundle)) = own {
+        return Some(bundle);
+    }
+    let entries = list(layout).ok()?;
+    let fits = |entry: &&Entry| entry.state.as_ref().is_ok_and(|manifest| manifest.arch == arch());
+    let entry = entries.iter().find(fits)?;
+    find(layout, &entry.key).ok().flatten()
+}
+
+/// The bundle of this sampan that is built from source: found, or built.
 ///
 /// # Errors
 /// [`Kind::HostTool`] when the host lacks tools, [`Kind::Bundle`] when something could not be built, [`Kind::Interrupted`], or
 /// the I/O error with the path.
-pub fn ensure(layout: &Layout, reporter: &dyn Reporter, cancel: &Cancel) -> Result<Bundle> {
+pub fn build_here(layout: &Layout, reporter: &dyn Reporter, cancel: &Cancel) -> Result<Bundle> {
     let key = current_key()?;
     if let Some(bundle) = find(layout, &key)? {
         return Ok(bundle);
@@ -140,16 +155,21 @@ pub fn ensure(layout: &Layout, reporter: &dyn Reporter, cancel: &Cancel) -> Resu
         ));
         build::build(layout, &key, reporter, cancel)?;
     }
-    match look(layout, &key)? {
+    made(layout, &key)
+}
+
+/// A bundle that was made just now.
+fn made(layout: &Layout, key: &str) -> Result<Bundle> {
+    match look(layout, key)? {
         Found::Whole(bundle) => Ok(*bundle),
         Found::Damaged(damage) => Err(Error::new(
             Kind::Bundle,
-            format!("bundle {key} is damaged right after its build: {damage}"),
+            format!("bundle {key} is damaged right after it was made: {damage}"),
         )
         .hint("check the disk and the host's memory")),
         Found::Nothing => Err(Error::new(
             Kind::Bundle,
-            format!("bundle {key} vanished right after its build"),
+            format!("bundle {key} vanished right after it was made"),
         )),
     }
 }
@@ -253,7 +273,7 @@ fn look(layout: &Layout, key: &str) -> Result<Found> {
 fn set_aside(layout: &Layout, key: &str, damage: &str, reporter: &dyn Reporter) -> Result<()> {
     let aside = atomic::set_aside(&layout.bundles().join(key))?;
     reporter.warn(&format!(
-        "bundle {key} is damaged ({damage}); building it again, the old one is in {}",
+        "bundle {key} is damaged ({damage}); making it again, the old one is in {}",
         aside.display()
     ));
     Ok(())

@@ -68,6 +68,10 @@ pub struct StartArgs {
     /// Check everything and change nothing
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub dry_run: Option<bool>,
+    /// Where the bits of a new cluster come from: auto, upstream, build, a bundle file, a directory, a mirror, or a bundle's key.
+    /// auto takes a bundle that is here, else fetches one when upstream answers, else builds one [default: auto]
+    #[arg(long, value_name = "SOURCE", help_heading = "Kubernetes")]
+    pub source: Option<String>,
     /// Make or fetch what a start needs, and stop there
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub download_only: Option<bool>,
@@ -112,6 +116,7 @@ impl StartArgs {
             ("dns-domain", self.dns_domain.clone()),
             ("service-cluster-ip-range", self.service_cluster_ip_range.clone()),
             ("pod-cidr", self.pod_cidr.clone()),
+            ("source", self.source.clone()),
             ("wait", joined(&self.wait, ",")),
             ("wait-timeout", self.wait_timeout.clone()),
             ("keep-context", flag(self.keep_context)),

@@ -87,8 +87,7 @@ fn external(name: &str, cache: PathBuf, options: &DriverOptions) -> Result<Box<d
 
 /// An ordinary kernel to try accelerators with, once there is a bundle.
 fn probe_kernel(layout: &Layout) -> Option<PathBuf> {
-    let bundle = bundle::find(layout, &bundle::current_key().ok()?).ok()??;
-    Some(bundle.layout.kernel())
+    Some(bundle::any(layout)?.layout.kernel())
 }
 
 #[cfg(test)]

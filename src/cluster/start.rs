@@ -12,7 +12,7 @@ use super::layer::Layer;
 use super::profile::Place;
 use super::steps::{self, Step};
 use super::{Context, Profile, drivers, kubeconfig, last_words, machine, profile, status, verdict};
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, Source};
 use crate::error::{Error, Kind, Result};
 use crate::layout::ProfileLayout;
 use crate::progress::{StepEnd, StepInfo};
@@ -49,6 +49,9 @@ const STEPS: &[&dyn Step] = &[
     &steps::Addons,
 ];
 
+/// What `--download-only` does: no driver is needed for it.
+const DOWNLOAD: &[&dyn Step] = &[&steps::Bundle];
+
 /// What it takes for a machine that is held to go on.
 const UNPAUSE: &[&dyn Step] = &[&steps::Bundle, &steps::Machine, &steps::Connect, &steps::Wake];
 
@@ -63,6 +66,8 @@ pub struct StartRequest {
     pub wait_timeout: Duration,
     /// Leaves the kubeconfig's current context alone.
     pub keep_context: bool,
+    /// Where the bundle of a cluster that has none comes from.
+    pub source: Source,
     /// Stops after the bundle is there.
     pub download_only: bool,
     /// Boots and initialises the machine instead of forking it from the ready snapshot.
@@ -81,6 +86,7 @@ impl StartRequest {
             wait: Component::ALL.to_vec(),
             wait_timeout,
             keep_context: true,
+            source: Source::Auto,
             download_only: false,
             fresh: false,
             place: None,
@@ -165,7 +171,7 @@ impl Run<'_> {
 /// Whatever step failed, with the guest's last words. A machine that this call started does not outlive its failure; all that was
 /// written before is there for the next `start`.
 pub fn start(ctx: &Context, request: &StartRequest) -> Result<Started> {
-    let steps = if request.download_only { &STEPS[..2] } else { STEPS };
+    let steps = if request.download_only { DOWNLOAD } else { STEPS };
     take(ctx, request, steps)
 }
 

@@ -17,6 +17,7 @@ use super::machine::{self, Machine};
 use super::profile;
 use super::start::{StartRequest, start};
 use super::{Context, Profile};
+use crate::bundle::Source;
 use crate::error::{Error, Kind, Result};
 use crate::layout::{LAYER_STATE, LayerLayout, Layout, TEMPLATE_PREFIX};
 use crate::progress::{Bar, Reporter, StepEnd, StepInfo, Unit};
@@ -204,6 +205,7 @@ fn bring_up(inner: &Context, profile: &Profile) -> Result<Profile> {
     let request = StartRequest {
         fresh: true,
         place: Some(profile.place()),
+        source: Source::Dir(inner.layout.bundles().join(&profile.bundle)),
         ..StartRequest::of(spec, HEALTHY_DEADLINE)
     };
     let started = start(inner, &request)?;

@@ -33,7 +33,7 @@ fn build(app: &App, output: Format) -> Result<()> {
     };
     app.ui.step_begin(step);
     let there = bundle::find(&ctx.layout, &bundle::current_key()?)?.is_some();
-    let result = bundle::ensure(&ctx.layout, &*ctx.reporter, &ctx.cancel);
+    let result = bundle::build_here(&ctx.layout, &*ctx.reporter, &ctx.cancel);
     let end = match (&result, there) {
         (Err(_), _) => StepEnd::Failed,
         (Ok(_), true) => StepEnd::AlreadyDone,

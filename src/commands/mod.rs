@@ -23,6 +23,7 @@ mod profile;
 mod service;
 mod signals;
 mod snapshot;
+mod source;
 mod ssh;
 mod ssh_key;
 mod start;

@@ -85,6 +85,12 @@ pub const KEYS: &[Key] = &[
         "Kubernetes version, as v1.36.3",
     ),
     key(
+        "source",
+        ValueKind::Text,
+        false,
+        "where bundles come from: auto, upstream, build, a path or an address",
+    ),
+    key(
         "wait",
         ValueKind::Wait,
         false,

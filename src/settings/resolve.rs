@@ -279,6 +279,7 @@ pub fn default_text(key: &Key, choices: &Choices) -> String {
         "dns-domain" => "cluster.local".to_owned(),
         "service-cluster-ip-range" => "10.96.0.0/12".to_owned(),
         "pod-cidr" => "10.244.0.0/16".to_owned(),
+        "source" => "auto".to_owned(),
         "stop-mode" => "save".to_owned(),
         "keep-context" | "delete-on-failure" | "force" => "false".to_owned(),
         _ => String::new(),

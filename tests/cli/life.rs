@@ -22,6 +22,7 @@ fn start_again_status_stop_start_delete() {
     --- stdout
     making cluster "sampan": fake, 2 CPUs, 3072 MiB memory, 20000 MiB disk, Kubernetes v1.36.3
     ✓ checking the driver (TIME)
+    taking the bundle that is here, built from source
     ✓ setting up the profile (TIME)
     making the ready snapshot for 2 CPUs and 3072 MiB memory: this is done once, later clusters of this kind start in seconds
       checking the driver (TIME)

@@ -1,4 +1,4 @@
-//! The bundle is there: found, or built.
+//! The bundle is there: found, or got from its source.
 
 use super::Step;
 use crate::bundle;
@@ -21,8 +21,16 @@ impl Step for Bundle {
             Some(profile) => {
                 bundle::find(layout, &profile.bundle)?.filter(|bundle| bundle.base_sum() == profile.base)
             }
-            None => bundle::find(layout, &bundle::current_key()?)?,
+            None => bundle::locate(layout, &wanted(run))?,
         };
+        if let (None, Some(bundle)) = (&run.profile, &run.bundle)
+            && run.request.place.is_none()
+        {
+            run.ctx.reporter.info(&format!(
+                "taking the bundle that is here, {}",
+                bundle.manifest.source.title()
+            ));
+        }
         if let Some(bundle) = &run.bundle {
             addons::check(run.ctx, &bundle.layout, &run.request.addons)?;
         }
@@ -31,7 +39,7 @@ impl Step for Bundle {
 
     fn run(&self, run: &mut Run<'_>) -> Result<()> {
         let ctx = run.ctx;
-        let bundle = bundle::ensure(&ctx.layout, &*ctx.reporter, &ctx.cancel)?;
+        let bundle = bundle::ensure(&ctx.layout, &wanted(run), &*ctx.reporter, &ctx.cancel)?;
         if let Some(profile) = &run.profile
             && (&profile.bundle, &profile.base) != (&bundle.key, &bundle.base_sum())
         {
@@ -53,5 +61,13 @@ impl Step for Bundle {
         // Opened again: with a kernel to try, the driver can tell which accelerator works.
         run.driver = open_driver(&run.request.spec.driver, &ctx.layout, &ctx.drivers)?;
         Ok(())
+    }
+}
+
+/// Which bundle a cluster without one gets.
+fn wanted(run: &Run<'_>) -> bundle::Wanted {
+    bundle::Wanted {
+        source: run.request.source.clone(),
+        kubernetes: run.request.spec.kubernetes_version.clone(),
     }
 }

@@ -1,0 +1,223 @@
+//! Where the bits of a node come from, and which source it is when nobody says.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Bundle, Found, build_here, current_key, find, look, upstream};
+use crate::error::{Error, Kind, Result};
+use crate::layout::Layout;
+use crate::progress::{Cancel, Reporter};
+
+/// Where a bundle comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Source {
+    /// A bundle that is here; else upstream when it answers; else a build.
+    #[default]
+    Auto,
+    /// Released programs and images, from where their makers publish them.
+    Upstream,
+    /// Debian packages and programs compiled here.
+    Build,
+    /// A bundle file, a directory with bundle files or with a bundle in it, or a mirror of upstream.
+    Dir(PathBuf),
+    /// A bundle file, or a mirror of upstream.
+    Url(String),
+}
+
+impl Source {
+    /// The words that are sources.
+    pub const WORDS: [&str; 3] = ["auto", "upstream", "build"];
+
+    /// Reads a source as users write it: one of [`Self::WORDS`], a URL, or a path.
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "auto" => Self::Auto,
+            "upstream" => Self::Upstream,
+            "build" => Self::Build,
+            _ if text.starts_with("https://") || text.starts_with("http://") => Self::Url(text.to_owned()),
+            _ => Self::Dir(PathBuf::from(text.strip_prefix("file://").unwrap_or(text))),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    /// As users write it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Upstream => f.write_str("upstream"),
+            Self::Build => f.write_str("build"),
+            Self::Dir(path) => path.display().fmt(f),
+            Self::Url(url) => f.write_str(url),
+        }
+    }
+}
+
+/// Which bundle is wanted, and where it may come from.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Where from.
+    pub source: Source,
+    /// The version of Kubernetes, with leading "v"; empty for whatever the source has.
+    pub kubernetes: String,
+}
+
+/// How long `auto` waits for upstream to answer.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// The bundle that is wanted, if it is here. Fetches nothing and takes milliseconds.
+///
+/// # Errors
+/// The I/O error with the path, or [`Kind::Bundle`] for what is no bundle.
+pub fn locate(layout: &Layout, wanted: &Wanted) -> Result<Option<Bundle>> {
+    match &wanted.source {
+        Source::Auto | Source::Build | Source::Upstream => {
+            for key in own_keys(wanted)? {
+                if let Some(bundle) = find(layout, &key)? {
+                    return Ok(Some(bundle));
+                }
+            }
+            Ok(None)
+        }
+        Source::Dir(path) => match own_place(layout, path) {
+            Some(key) => find(layout, &key),
+            None => Ok(None),
+        },
+        Source::Url(_) => Ok(None),
+    }
+}
+
+/// The key of the bundle whose directory this is, among those that are here.
+fn own_place(layout: &Layout, path: &Path) -> Option<String> {
+    let same = |a: &Path, b: &Path| {
+        a == b
+            || a.canonicalize()
+                .ok()
+                .is_some_and(|a| b.canonicalize().ok() == Some(a))
+    };
+    let (parent, name) = (path.parent()?, path.file_name()?.to_str()?);
+    (same(parent, &layout.bundles()) && !name.starts_with('.')).then(|| name.to_owned())
+}
+
+/// The bundle that is wanted: the one that is here, or else fetched, imported or built. What is done and why is told in a line.
+///
+/// # Errors
+/// [`Kind::HostTool`] when the host lacks tools, [`Kind::Bundle`] for what could not be made or is no bundle,
+/// [`Kind::KubernetesUnsupported`] when the source has another version, [`Kind::Internet`], [`Kind::Interrupted`], or the I/O
+/// error with the path.
+pub fn ensure(layout: &Layout, wanted: &Wanted, reporter: &dyn Reporter, cancel: &Cancel) -> Result<Bundle> {
+    if let Some(bundle) = locate(layout, wanted)? {
+        return Ok(bundle);
+    }
+    match &wanted.source {
+        Source::Auto => auto(layout, wanted, reporter, cancel),
+        Source::Upstream => {
+            let key = upstream::current_key(&wanted.kubernetes)?.ok_or_else(upstream::not_there)?;
+            reporter.info("fetching the bundle from upstream, as asked");
+            fetch(layout, &key, wanted, reporter, cancel)
+        }
+        Source::Build => {
+            is_built(wanted)?;
+            reporter.info("building the bundle from source, as asked");
+            build_here(layout, reporter, cancel)
+        }
+        Source::Dir(_) | Source::Url(_) => Err(Error::new(
+            Kind::Unimplemented,
+            format!("a bundle cannot be taken from {} yet", wanted.source),
+        )
+        .hint("use --source auto")),
+    }
+}
+
+fn auto(layout: &Layout, wanted: &Wanted, reporter: &dyn Reporter, cancel: &Cancel) -> Result<Bundle> {
+    let why = match upstream::current_key(&wanted.kubernetes)? {
+        Some(key) => match upstream::answers(wanted, ANSWER) {
+            Ok(()) => {
+                reporter.info("fetching the bundle from upstream, as there is none here");
+                return fetch(layout, &key, wanted, reporter, cancel);
+            }
+            Err(why) => why,
+        },
+        None => "there is none here".to_owned(),
+    };
+    is_built(wanted).map_err(|error| error.hint(format!("it is not fetched either, as {why}")))?;
+    reporter.info(&format!("building the bundle from source, as {why}"));
+    build_here(layout, reporter, cancel)
+}
+
+/// Keys of the bundles of this sampan that would do, the best first.
+fn own_keys(wanted: &Wanted) -> Result<Vec<String>> {
+    let mut keys = Vec::new();
+    if wanted.source != Source::Upstream && is_built(wanted).is_ok() {
+        keys.push(current_key()?);
+    }
+    if wanted.source != Source::Build {
+        keys.extend(upstream::current_key(&wanted.kubernetes)?);
+    }
+    Ok(keys)
+}
+
+/// Whether a build gives the version that is wanted.
+fn is_built(wanted: &Wanted) -> Result<()> {
+    let built = super::catalog()?.bundle.kubernetes;
+    if wanted.kubernetes.is_empty() || wanted.kubernetes == built {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::KubernetesUnsupported,
+        format!("Kubernetes {} cannot be built here", wanted.kubernetes),
+    )
+    .hint(format!(
+        "what is built has {built}; fetch the other one with --source upstream"
+    )))
+}
+
+/// Fetches a bundle of upstream's unless another process just did.
+fn fetch(
+    layout: &Layout,
+    key: &str,
+    wanted: &Wanted,
+    reporter: &dyn Reporter,
+    cancel: &Cancel,
+) -> Result<Bundle> {
+    let _lock = super::lock(layout, reporter, cancel)?;
+    match look(layout, key)? {
+        Found::Whole(bundle) => return Ok(*bundle),
+        Found::Damaged(damage) => super::set_aside(layout, key, &damage, reporter)?,
+        Found::Nothing => {}
+    }
+    upstream::fetch(layout, key, wanted, reporter, cancel)?;
+    super::made(layout, key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_a_word_an_address_or_a_path() {
+        for (text, source) in [
+            ("auto", Source::Auto),
+            ("upstream", Source::Upstream),
+            ("build", Source::Build),
+            ("https://x/y", Source::Url("https://x/y".into())),
+            ("./build", Source::Dir("./build".into())),
+            ("file:///media/x.sampan", Source::Dir("/media/x.sampan".into())),
+        ] {
+            assert_eq!(Source::parse(text), source);
+            assert_eq!(Source::parse(&source.to_string()), source);
+        }
+    }
+
+    #[test]
+    fn another_version_is_not_built() {
+        let wanted = Wanted {
+            kubernetes: "v1.2.3".into(),
+            source: Source::Build,
+        };
+        let layout = Layout::under(std::path::Path::new("/nowhere"));
+        let error = ensure(&layout, &wanted, &crate::progress::Silent, &Cancel::default()).unwrap_err();
+        assert_eq!(error.kind(), Kind::KubernetesUnsupported);
+    }
+}
