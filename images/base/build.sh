@@ -3,6 +3,7 @@
 #   rootfs.tar   the root file system, for the scripts that make image layers
 #   disk.raw     GPT disk, sparse: BIOS boot, ESP and (last) the root partition; boots by firmware
 #   vmlinuz initrd.img cmdline   the same system for direct boot
+#   bzimage      the kernel still compressed, for hypervisors that start only such
 # Runs as root or, through user namespaces, as a user; mounts nothing, uses no loop device. The log goes to stderr.
 # SAMPAN_DEBIAN_MIRROR names another Debian mirror than the one of the host's apt.
 set -eu
@@ -60,7 +61,7 @@ mkdir "$work/tree"
 in_namespace sh "$here/disk.sh" "$work/rootfs.tar" "$work"
 
 # All or nothing: whoever sees disk.raw sees a whole base.
-for file in rootfs.tar vmlinuz initrd.img cmdline disk.raw; do
+for file in rootfs.tar vmlinuz bzimage initrd.img cmdline disk.raw; do
 	mv "$work/$file" "$out/$file"
 done
 echo "base: done, $(du -h "$out/disk.raw" | cut -f1) on the disk"

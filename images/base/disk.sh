@@ -1,6 +1,6 @@
 #!/bin/sh
-# disk.sh ROOTFS_TAR OUTDIR: turns the root file system into disk.raw, vmlinuz and initrd.img in OUTDIR. OUTDIR holds the
-# file cmdline and an empty folder tree; runs with ids that may own what is in the tar (root or a user namespace).
+# disk.sh ROOTFS_TAR OUTDIR: turns the root file system into disk.raw, vmlinuz, bzimage and initrd.img in OUTDIR. OUTDIR
+# holds the file cmdline and an empty folder tree; runs with ids that may own what is in the tar (root or a user namespace).
 set -eu
 tar=$1
 out=$2
@@ -41,9 +41,11 @@ make_initrd() {
 	rm -rf "$stage" "$out/boot"
 }
 
-# The kernel as an ELF file: QEMU enters it directly (PVH), which saves unpacking it under emulation.
+# The kernel as an ELF file: QEMU enters it directly (PVH), which saves unpacking it under emulation. And as Debian ships it:
+# hyperkit starts only what has the setup header of a compressed kernel.
 make_kernel() {
 	sh "$here/extract-vmlinux.sh" "$tree/boot/vmlinuz" "$out/vmlinuz"
+	cp "$tree/boot/vmlinuz" "$out/bzimage"
 }
 
 # mib_of SECTORS

@@ -31,7 +31,14 @@ const WORKERS: usize = 2;
 const BASE_DEADLINE: Duration = Duration::from_secs(30 * 60);
 /// The images of a parts disk.
 const IMAGES: &str = "images.json";
-const BASE_FILES: [&str; 5] = ["disk.raw", "vmlinuz", "initrd.img", "cmdline", "rootfs.tar"];
+const BASE_FILES: [&str; 6] = [
+    "disk.raw",
+    "vmlinuz",
+    "bzimage",
+    "initrd.img",
+    "cmdline",
+    "rootfs.tar",
+];
 
 /// A part that is built apart from the others.
 enum Job {

@@ -37,7 +37,8 @@ pub(crate) fn choose(spec: &MachineSpec) -> Result<DirectBoot> {
             "hyperkit boots compressed kernels only: {} is none, and there is no {COMPRESSED} beside it",
             boot.kernel.display()
         ),
-        hint: "use the qemu driver, or put the disk's /boot/vmlinuz there under that name".to_owned(),
+        hint: "bundles have one now: `sampan bundle build`, then a new cluster; or use the qemu driver"
+            .to_owned(),
     })
 }
 
