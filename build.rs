@@ -12,6 +12,9 @@ fn main() {
     let mut hash = DefaultHasher::new();
     add(&mut hash, Path::new("src/provision"));
     add(&mut hash, Path::new("src/addons"));
+    // What a cloud image gets of our own base.
+    add(&mut hash, Path::new("images/base/files"));
+    add(&mut hash, Path::new("images/base/links"));
     println!("cargo::rustc-env=SAMPAN_PROVISIONER={:016x}", hash.finish());
 }
 

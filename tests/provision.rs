@@ -136,6 +136,7 @@ fn parts() -> Parts {
     };
     Parts {
         key: "key".into(),
+        cloud: false,
         images: names.map(image).to_vec(),
     }
 }

@@ -62,6 +62,16 @@ pub(super) fn make(image: &Path, mut parts: Vec<Part>) -> Result<()> {
     Ok(())
 }
 
+/// Writes all that an image holds into a directory.
+pub(super) fn unpack(image: &Path, to: &Path) -> Result<()> {
+    let ask = fixed_time(Command::new("debugfs"))
+        .args(["-R", &format!("rdump / \"{}\"", to.display())])
+        .path(image)
+        .deadline(DEADLINE);
+    Host.run(&ask)?;
+    Ok(())
+}
+
 fn make_fs(image: &Path, blocks: u64, inodes: usize) -> Command {
     fixed_time(Command::new("mke2fs"))
         .args([
@@ -86,7 +96,7 @@ fn debugfs(image: &Path) -> Command {
 }
 
 /// System programs are not in every user's search path, hence the shell; the time is for what e2fsprogs stamps itself.
-fn fixed_time(command: Command) -> Command {
+pub(super) fn fixed_time(command: Command) -> Command {
     let program = command.program;
     Command::new("sh")
         .args(["-c", "PATH=\"$PATH:/usr/sbin:/sbin\"; exec \"$0\" \"$@\""])

@@ -26,6 +26,15 @@ pub fn catalog() -> Result<Catalog> {
     Catalog::parse(text.ok_or_else(|| Error::new(Kind::Internal, "no catalog.toml in this build of sampan"))?)
 }
 
+/// The text of a file of the tree.
+///
+/// # Errors
+/// [`Kind::Internal`]: the files are ours.
+pub(super) fn text(name: &str) -> Result<&'static str> {
+    let text = IMAGES.get_file(name).and_then(File::contents_utf8);
+    text.ok_or_else(|| Error::new(Kind::Internal, format!("no {name} in this build of sampan")))
+}
+
 /// The hash of the whole tree that bundles are built from, or of one folder of it.
 pub(super) fn hash_of(folder: &str) -> String {
     let files = files().iter();

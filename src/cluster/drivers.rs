@@ -87,7 +87,8 @@ fn external(name: &str, cache: PathBuf, options: &DriverOptions) -> Result<Box<d
 
 /// An ordinary kernel to try accelerators with, once there is a bundle.
 fn probe_kernel(layout: &Layout) -> Option<PathBuf> {
-    Some(bundle::any(layout)?.layout.kernel())
+    let kernel = bundle::any(layout)?.layout.kernel();
+    kernel.exists().then_some(kernel)
 }
 
 #[cfg(test)]

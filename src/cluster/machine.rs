@@ -100,6 +100,13 @@ pub(crate) fn spec(ctx: &Context, profile: &Profile) -> Result<MachineSpec> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(Error::io(&bundle.cmdline())(error)),
     };
+    // A cloud image whose kernel could not be taken out boots as it comes, by firmware and its own boot loader.
+    let by_firmware = bundle.disk().exists() && !bundle.kernel().exists();
+    let boot = (!by_firmware).then(|| DirectBoot {
+        kernel: bundle.kernel(),
+        initrd: bundle.initrd(),
+        cmdline,
+    });
     let extra = |path, serial: &str| ExtraDisk {
         path,
         serial: serial.to_owned(),
@@ -117,11 +124,7 @@ pub(crate) fn spec(ctx: &Context, profile: &Profile) -> Result<MachineSpec> {
             extra(files.seed(), "sampan-seed"),
             extra(bundle.parts(), "sampan-parts"),
         ],
-        boot: Some(DirectBoot {
-            kernel: bundle.kernel(),
-            initrd: bundle.initrd(),
-            cmdline,
-        }),
+        boot,
         forwards: profile.forwards(),
     })
 }

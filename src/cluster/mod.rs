@@ -16,6 +16,7 @@ mod kubeconfig;
 mod last_words;
 mod layer;
 mod machine;
+mod nocloud;
 mod pause;
 mod place;
 mod profile;

@@ -1,7 +1,6 @@
 //! The seed: a small FAT image from which the guest reads who it is, before its sshd starts.
 //!
-//! The file names are those of cloud-init's NoCloud source, so that cloud images can use the same seed; what sampan's own
-//! base reads is below `sampan/`.
+//! Cloud images read the files of cloud-init's NoCloud source ([`super::nocloud`]); what sampan's own base reads is below `sampan/`.
 
 use std::fs;
 use std::io::{self, Write};

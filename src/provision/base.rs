@@ -5,7 +5,7 @@ use sampan_driver::Command;
 use serde_json::json;
 
 use super::guest::{self, Entry, Stamp};
-use super::{Node, render};
+use super::{Node, cloud, render};
 use crate::error::{Error, Kind, Result};
 
 /// The step's name.
@@ -30,11 +30,14 @@ const PROGRAMS: &[(&str, &str)] = &[
 ];
 
 pub(super) fn is_done(node: &Node<'_>) -> Result<bool> {
-    Ok(Stamp::new(node, ID).is(&guest::digest(&entries(node)?))? && mounted(node)?)
+    Ok(cloud::is_done(node)? && Stamp::new(node, ID).is(&guest::digest(&entries(node)?))? && mounted(node)?)
 }
 
 pub(super) fn apply(node: &Node<'_>) -> Result<()> {
     mount_parts(node)?;
+    if !cloud::is_done(node)? {
+        cloud::apply(node)?;
+    }
     let entries = entries(node)?;
     let changed = guest::update(node, &entries)?;
     let hostname = Command::new("hostname").arg(node.name);

@@ -8,6 +8,7 @@
 mod api;
 mod base;
 mod certs;
+mod cloud;
 mod control_plane;
 mod docker;
 mod extra;
@@ -78,6 +79,8 @@ pub struct Node<'a> {
 pub struct Parts {
     /// The bundle's key; names what is on the parts disk.
     pub key: String,
+    /// Whether the base is a cloud image, which cloud-init sets up and which lacks what sampan's own base has.
+    pub cloud: bool,
     /// The images in the archives on the parts disk, as in the bundle's manifest.
     pub images: Vec<ImageRef>,
 }

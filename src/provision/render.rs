@@ -11,6 +11,9 @@ static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/src/provision/files");
 /// What sampan's own base system brings. The same files go into a base that lacks them; so each stands in one place only.
 static BASE: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/images/base/files");
 
+/// Links of the base system, "TARGET PATH" each line.
+static LINKS: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/images/base/links"));
+
 /// The text of the file `name` below `files/`, with `context` filled in.
 ///
 /// # Errors
@@ -53,6 +56,34 @@ pub(super) fn file(name: &str) -> Result<&'static str> {
 /// [`Kind::Internal`]: the files are ours.
 pub(super) fn base(path: &str) -> Result<&'static str> {
     text(&BASE, path)
+}
+
+/// All files of the base system: path in the guest without the leading slash, and text.
+///
+/// # Errors
+/// [`Kind::Internal`]: the files are ours.
+pub(super) fn base_files() -> Result<Vec<(&'static str, &'static str)>> {
+    let mut dirs = vec![&BASE];
+    let mut files = Vec::new();
+    while let Some(dir) = dirs.pop() {
+        dirs.extend(dir.dirs());
+        for file in dir.files() {
+            let both = file.path().to_str().zip(file.contents_utf8());
+            let name = file.path().display();
+            files.push(
+                both.ok_or_else(|| Error::new(Kind::Internal, format!("{name} of the base is no text")))?,
+            );
+        }
+    }
+    files.sort_unstable();
+    Ok(files)
+}
+
+/// All links of the base system: target and path.
+pub(super) fn base_links() -> Vec<(&'static str, &'static str)> {
+    let lines = LINKS.lines().filter(|line| !line.starts_with('#'));
+    let words = lines.filter_map(|line| line.trim().split_once(char::is_whitespace));
+    words.map(|(target, path)| (target, path.trim())).collect()
 }
 
 fn text(dir: &'static Dir<'static>, name: &str) -> Result<&'static str> {

@@ -68,6 +68,7 @@ impl Fixture {
             },
             parts: Parts {
                 key: "k".into(),
+                cloud: false,
                 images: [
                     ("registry.k8s.io/kube-proxy", "v1.36.3"),
                     ("registry.k8s.io/coredns/coredns", "v1.14.2"),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use sampan_driver::{MachineSpec, Started};
 
 use super::Step;
+use crate::bundle::cloud;
 use crate::cluster::start::{Run, is_running};
 use crate::cluster::{keep, machine, verdict};
 use crate::error::{Error, Kind, Result};
@@ -12,6 +13,9 @@ use crate::error::{Error, Kind, Result};
 /// A guest under emulation on a busy host answers within a minute; this long means that it never will. Whoever waits less for the
 /// cluster waits less for its guest.
 const SSH_DEADLINE: Duration = Duration::from_secs(300);
+
+/// A cloud image lets sshd start only when cloud-init has been through half of its work, all of it in Python.
+const CLOUD_SSH_DEADLINE: Duration = Duration::from_secs(600);
 
 /// How long a woken apiserver is asked beforehand; whoever needs an answer asks again.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
@@ -124,7 +128,16 @@ impl Step for Connect {
         let profile = run.profile()?;
         let spec = machine::spec(run.ctx, profile)?;
         let endpoint = run.driver.endpoint(&spec)?;
-        let deadline = SSH_DEADLINE.min(run.request.wait_timeout);
+        let by_cloud_init = run
+            .bundle
+            .as_ref()
+            .is_some_and(|bundle| bundle.manifest.base == cloud::BASE);
+        let deadline = if by_cloud_init {
+            CLOUD_SSH_DEADLINE
+        } else {
+            SSH_DEADLINE
+        };
+        let deadline = deadline.min(run.request.wait_timeout);
         // An apiserver that has slept takes as long for its first answer as sshd does; then its connection is open, too.
         let api = run.woken.then(|| run.api()).transpose()?;
         let guest = std::thread::scope(|scope| {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::Step;
-use crate::bundle::{Archive, Manifest};
+use crate::bundle::{self, Archive, Manifest};
 use crate::cluster::start::Run;
 use crate::error::Result;
 use crate::layout::ProfileLayout;
@@ -80,6 +80,7 @@ pub(in crate::cluster) fn parts(key: &str, manifest: &Manifest) -> provision::Pa
     });
     provision::Parts {
         key: key.to_owned(),
+        cloud: manifest.base == bundle::cloud::BASE,
         images: images.collect(),
     }
 }

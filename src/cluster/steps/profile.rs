@@ -4,7 +4,7 @@ use std::fs;
 
 use super::Step;
 use crate::cluster::start::{Run, is_running};
-use crate::cluster::{layer, seed};
+use crate::cluster::{layer, nocloud, seed};
 use crate::cluster::{place, profile};
 use crate::error::{Error, Kind, Result};
 use crate::layout::ProfileLayout;
@@ -92,26 +92,22 @@ impl Step for Identity {
 
 /// What the guest reads before its sshd starts.
 fn write_seed(files: &ProfileLayout, name: &str) -> Result<()> {
-    let read = |path: std::path::PathBuf| fs::read(&path).map_err(Error::io(&path));
+    let read = |path: std::path::PathBuf| fs::read_to_string(&path).map_err(Error::io(&path));
     let host_key = files.ssh_host_key();
-    seed::write(
-        &files.seed(),
-        &[
-            (
-                "meta-data",
-                format!("instance-id: {name}\nlocal-hostname: {name}\n").into_bytes(),
-            ),
-            ("user-data", b"#cloud-config\n{}\n".to_vec()),
-            ("sampan/hostname", format!("{name}\n").into_bytes()),
-            (
-                "sampan/authorized_keys",
-                read(files.ssh_key().with_extension("pub"))?,
-            ),
-            ("sampan/ssh_host_ed25519_key", read(host_key.clone())?),
-            (
-                "sampan/ssh_host_ed25519_key.pub",
-                read(host_key.with_extension("pub"))?,
-            ),
-        ],
-    )
+    let authorized_key = read(files.ssh_key().with_extension("pub"))?;
+    let host_key_public = read(host_key.with_extension("pub"))?;
+    let host_key = read(host_key)?;
+    let mut all = Vec::from(nocloud::files(&nocloud::Identity {
+        name,
+        authorized_key: &authorized_key,
+        host_key: &host_key,
+        host_key_public: &host_key_public,
+    })?);
+    all.extend([
+        ("sampan/hostname", format!("{name}\n").into_bytes()),
+        ("sampan/authorized_keys", authorized_key.into_bytes()),
+        ("sampan/ssh_host_ed25519_key", host_key.into_bytes()),
+        ("sampan/ssh_host_ed25519_key.pub", host_key_public.into_bytes()),
+    ]);
+    seed::write(&files.seed(), &all)
 }
