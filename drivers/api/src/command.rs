@@ -187,15 +187,19 @@ impl CommandError {
 
 /// The last lines of what a command printed, standard error first: enough to see what went wrong.
 fn tail(output: &Output) -> String {
-    const LINES: usize = 12;
     let bytes = if output.stderr.is_empty() {
         &output.stdout
     } else {
         &output.stderr
     };
-    let text = String::from_utf8_lossy(bytes);
+    last_lines(&String::from_utf8_lossy(bytes), 12)
+}
+
+/// The last lines of a text, at most so many, each on a line of its own that is indented: to be put behind an error. Empty ones do
+/// not count.
+pub fn last_lines(text: &str, most: usize) -> String {
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(LINES)..]
+    lines[lines.len().saturating_sub(most)..]
         .iter()
         .map(|line| format!("\n    {line}"))
         .collect()

@@ -2,6 +2,7 @@
 //!
 //! For drivers' own tests; it panics where the contract is broken and returns errors the driver had no right to.
 
+mod neighbours;
 mod ports;
 
 use std::net::{TcpListener, TcpStream};
@@ -34,6 +35,7 @@ pub fn whole_life(driver: &dyn Driver, spec: &MachineSpec) -> Result<()> {
     life.publish()?;
     life.held()?;
     life.beside_another()?;
+    life.at_once()?;
     life.remove()?;
     life.directory_taken_away()
 }
@@ -269,39 +271,6 @@ impl Life<'_> {
         hold(snapshots)?;
         self.driver.kill(self.spec)?;
         self.stopped("after a kill while it was held")
-    }
-
-    /// Two machines of one driver know nothing of each other.
-    fn beside_another(&self) -> Result<()> {
-        // Where guests have addresses of their own, a stand-in's have all the same one.
-        if !self.driver.features().forwards {
-            return Ok(());
-        }
-        let name = format!("{}-2", self.spec.name);
-        let mut spec = MachineSpec {
-            dir: self.spec.dir.with_file_name(&name),
-            name,
-            ..self.spec.clone()
-        };
-        for forward in &mut spec.forwards {
-            forward.host = free(forward.protocol)?;
-        }
-        let other = Life {
-            driver: self.driver,
-            spec: &spec,
-        };
-        let pid = self.start()?;
-        other.create()?;
-        let theirs = other.start()?;
-        assert!(pid.is_none() || pid != theirs, "two machines in one process");
-        self.driver.kill(self.spec)?;
-        self.stopped("after a kill beside another machine")?;
-        other.expect(MachineState::Running, "after another machine was killed")?;
-        self.start()?;
-        let theirs = self.driver.endpoint(&spec)?.pid;
-        self.driver.remove(&spec)?;
-        other.removed(theirs, "after remove beside another machine")?;
-        self.expect(MachineState::Running, "after another machine was removed")
     }
 
     fn remove(&self) -> Result<()> {

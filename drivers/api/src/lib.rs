@@ -8,12 +8,14 @@ mod command;
 #[cfg(feature = "contract")]
 pub mod contract;
 mod driver;
+pub mod files;
 mod forward;
 mod host;
+pub mod process;
 mod snapshot;
 mod spec;
 
-pub use command::{Command, CommandError, Failure, Output, Runner, Stream};
+pub use command::{Command, CommandError, Failure, Output, Runner, Stream, last_lines};
 pub use driver::{Driver, DriverError, Endpoint, Features, Health, MachineState, Result};
 pub use forward::{PortForward, refused};
 pub use host::Host;

@@ -31,14 +31,15 @@ mod snapshot;
 mod watch;
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use sampan_driver::{
-    Driver, DriverError, Endpoint, Features, Health, MachineSpec, MachineState, PortForward, Result, Runner,
-    Snapshot,
+    Driver, DriverError, Endpoint, Features, Forward, Health, MachineSpec, MachineState, PortForward, Result,
+    Runner, Snapshot,
 };
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +69,9 @@ pub struct FakeConfig {
     pub full_at: Option<String>,
     /// The driver can do no more than every driver can: no saved machines, no ports at run time, no addresses but 127.0.0.1.
     pub plain: bool,
+    /// Guests have this address of their own, and are reached there: as `plain`, and without forwards. (Ports below 1024, where only root
+    /// may listen, are left out.)
+    pub address: Option<Ipv4Addr>,
     /// The hypervisor's version; none means this crate's. What another version saved cannot be used.
     pub version: Option<String>,
 }
@@ -122,7 +126,20 @@ impl Fake {
 
     /// Whether it is to be a driver of few abilities.
     fn is_plain(&self) -> bool {
-        FakeConfig::load(&self.cache).is_ok_and(|config| config.plain)
+        FakeConfig::load(&self.cache).is_ok_and(|config| config.plain || config.address.is_some())
+    }
+
+    /// Where a guest's ports are.
+    fn places(&self, spec: &MachineSpec) -> Result<Vec<Forward>> {
+        let at = |own: Ipv4Addr, forward: &Forward| {
+            let host = SocketAddr::from((own, forward.guest_port));
+            (host.port() >= 1024).then_some(Forward { host, ..*forward })
+        };
+        let forwards = spec.forwards.iter();
+        Ok(match FakeConfig::load(&self.cache)?.address {
+            Some(own) => forwards.filter_map(|forward| at(own, forward)).collect(),
+            None => forwards.copied().collect(),
+        })
     }
 
     /// Fails or hangs where `fake.toml` says so.
@@ -147,7 +164,7 @@ impl Fake {
             cache: self.cache.clone(),
             cpus: spec.cpus,
             memory_mib: spec.memory_mib,
-            forwards: spec.forwards.clone(),
+            forwards: self.places(spec)?,
             parts: spec
                 .extra_disks
                 .iter()
@@ -160,9 +177,7 @@ impl Fake {
     /// Starts the machine's process and waits until it listens.
     fn launch(&self, spec: &MachineSpec) -> Result<()> {
         let files = Files::new(&spec.dir);
-        fs::remove_file(files.listening())
-            .or_else(absent)
-            .map_err(DriverError::io(files.listening()))?;
+        sampan_driver::files::remove(&files.listening())?;
         let mut starting = process::spawn(&self.program, &spec.dir)?;
         let end = Instant::now() + LISTEN_DEADLINE;
         loop {
@@ -175,7 +190,7 @@ impl Fake {
                 }
                 Err(_) => {}
             }
-            if starting.ended() || Instant::now() >= end {
+            if starting.ended().is_some() || Instant::now() >= end {
                 // On a full disk a machine has no last words, and this fails as the machine did.
                 files::write(&files.listening(), b"ended").map_err(DriverError::io(files.listening()))?;
                 let what = fs::read_to_string(files.log()).unwrap_or_default();
@@ -199,7 +214,7 @@ impl Driver for Fake {
     fn features(&self) -> Features {
         Features {
             direct_boot: true,
-            forwards: true,
+            forwards: FakeConfig::load(&self.cache).is_ok_and(|config| config.address.is_none()),
             publishing: !self.is_plain(),
             loopback_range: cfg!(target_os = "linux") && !self.is_plain(),
             snapshots: cfg!(target_os = "linux") && !self.is_plain(),
@@ -252,9 +267,7 @@ impl Driver for Fake {
 
     fn remove(&self, spec: &MachineSpec) -> Result<()> {
         self.kill(spec)?;
-        fs::remove_dir_all(&spec.dir)
-            .or_else(absent)
-            .map_err(DriverError::io(&spec.dir))
+        sampan_driver::files::remove_dir(&spec.dir)
     }
 
     fn state(&self, spec: &MachineSpec) -> Result<MachineState> {

@@ -1,10 +1,11 @@
 //! Names of the files in a machine's directory.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
+pub(crate) use sampan_driver::files::{make_dir, real, remove, remove_dir};
 use sampan_driver::{DriverError, Result};
 
 /// The system disk, a raw image. The machine exists when it does.
@@ -31,15 +32,6 @@ pub(crate) const SERIAL_LOG: &str = "serial.log";
 /// What must not be there when the machine starts: hyperkit refuses to write over a pidfile.
 pub(crate) const OF_A_RUN: [&str; 4] = [PIDFILE, TTY, RING, ADDRESS];
 
-/// A directory for its owner alone: the disk of a cluster holds secrets.
-pub(crate) fn make_dir(dir: &Path) -> Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(DriverError::io(dir))
-}
-
 /// Writes a small file for its owner alone.
 pub(crate) fn write(path: &Path, text: &[u8]) -> Result<()> {
     let written = OpenOptions::new()
@@ -55,21 +47,4 @@ pub(crate) fn write(path: &Path, text: &[u8]) -> Result<()> {
 /// A small file's text without white space at its ends; none when it is not there or cannot be read.
 pub(crate) fn read(path: &Path) -> Option<String> {
     fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
-}
-
-/// Removes a file; one that is not there is fine.
-pub(crate) fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(DriverError::io(path)(error)),
-        _ => Ok(()),
-    }
-}
-
-/// The directory under its one true name, even when it or its parents are gone: a process is recognised by it.
-pub(crate) fn real(dir: &Path) -> PathBuf {
-    match (dir.canonicalize(), dir.parent(), dir.file_name()) {
-        (Ok(real), ..) => real,
-        (Err(_), Some(parent), Some(name)) => real(parent).join(name),
-        (Err(_), ..) => dir.to_owned(),
-    }
 }

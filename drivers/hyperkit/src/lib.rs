@@ -29,7 +29,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sampan_driver::{Driver, Endpoint, Features, Health, MachineSpec, MachineState, Result};
+use sampan_driver::{Driver, DriverError, Endpoint, Features, Health, MachineSpec, MachineState, Result};
 
 pub use host::Platform;
 
@@ -106,11 +106,16 @@ impl Driver for Hyperkit {
     }
 
     fn create(&self, spec: &MachineSpec) -> Result<()> {
+        self.find()?;
         self.machine(spec).create()
     }
 
     fn start(&self, spec: &MachineSpec) -> Result<()> {
-        self.machine(spec).start(&self.find()?)
+        let machine = self.machine(spec);
+        if !machine.exists() {
+            return Err(DriverError::NoMachine(spec.name.clone()));
+        }
+        machine.start(&self.find()?)
     }
 
     fn stop(&self, spec: &MachineSpec, deadline: Duration) -> Result<()> {

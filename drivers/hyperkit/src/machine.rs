@@ -1,18 +1,17 @@
 //! One machine's life. Everything is seen afresh: from its directory, its process and macOS's lease file.
 
 use std::fs;
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
-use sampan_driver::{Command, DriverError, Endpoint, Forward, MachineSpec, MachineState, Result};
+use sampan_driver::{Command, DriverError, Endpoint, Forward, MachineSpec, MachineState, Result, last_lines};
 
 use crate::args::Arguments;
 use crate::lease::{self, Lease, Mac};
-use crate::process::{Process, Starting};
+use crate::process::{self, Process, Signal, Starting};
 use crate::{console, disk, files, kernel};
 
 /// From the start of hyperkit until its guest has an address. An Intel Mac takes ten seconds; busy ones, a minute.
@@ -53,6 +52,10 @@ impl<'a> Machine<'a> {
         }
     }
 
+    pub(crate) fn exists(&self) -> bool {
+        self.path(files::DISK).is_file()
+    }
+
     pub(crate) fn create(&self) -> Result<()> {
         files::make_dir(self.dir)?;
         let uuid = self.path(files::UUID);
@@ -61,14 +64,11 @@ impl<'a> Machine<'a> {
             // Another UUID is another card.
             files::remove(&self.path(files::MAC))?;
         }
-        disk::ensure(self.spec, Process::find(self.dir)?.is_some())
+        disk::ensure(self.spec, process::find(self.dir)?.is_some())
     }
 
     pub(crate) fn start(&self, program: &Path) -> Result<()> {
-        if !self.path(files::DISK).is_file() {
-            return Err(DriverError::NoMachine(self.spec.name.clone()));
-        }
-        if Process::find(self.dir)?.is_some() {
+        if process::find(self.dir)?.is_some() {
             return Ok(());
         }
         let boot = kernel::choose(self.spec)?;
@@ -93,7 +93,7 @@ impl<'a> Machine<'a> {
         };
         let command = Command::new(program.to_string_lossy()).args(arguments.render()?);
         let known: Vec<Mac> = self.leases().iter().map(|lease| lease.mac).collect();
-        let mut starting = Starting::spawn(&command, self.dir)?;
+        let mut starting = Starting::spawn(&command, self.dir, &self.path(files::LOG))?;
         self.wait_for_lease(&mut starting, &known)?;
         starting.release();
         Ok(())
@@ -145,18 +145,12 @@ impl<'a> Machine<'a> {
     }
 
     fn last_words(&self) -> String {
-        const LINES: usize = 8;
-        let log = files::read(&self.path(files::LOG)).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
-        lines[lines.len().saturating_sub(LINES)..]
-            .iter()
-            .map(|line| format!("\n    {line}"))
-            .collect()
+        last_lines(&files::read(&self.path(files::LOG)).unwrap_or_default(), 8)
     }
 
     pub(crate) fn state(&self) -> Result<MachineState> {
-        Ok(match Process::find(self.dir)? {
-            _ if !self.path(files::DISK).is_file() => MachineState::Absent,
+        Ok(match process::find(self.dir)? {
+            _ if !self.exists() => MachineState::Absent,
             Some(_) => MachineState::Running,
             None => MachineState::Stopped,
         })
@@ -164,7 +158,7 @@ impl<'a> Machine<'a> {
 
     pub(crate) fn endpoint(&self) -> Result<Endpoint> {
         let process =
-            Process::find(self.dir)?.ok_or_else(|| DriverError::NoMachine(self.spec.name.clone()))?;
+            process::find(self.dir)?.ok_or_else(|| DriverError::NoMachine(self.spec.name.clone()))?;
         console::unroll(self.dir);
         let mac = files::read(&self.path(files::MAC)).and_then(|text| Mac::parse(&text));
         let now = mac.and_then(|mac| lease::of(&self.leases(), mac).map(|lease| lease.address));
@@ -185,7 +179,7 @@ impl<'a> Machine<'a> {
     /// Presses the power button, which is what SIGTERM means to hyperkit, and waits; ends it when the guest has not powered off by
     /// the deadline.
     pub(crate) fn stop(&self, deadline: Duration) -> Result<()> {
-        let Some(process) = Process::find(self.dir)? else {
+        let Some(process) = process::find(self.dir)? else {
             return self.ended();
         };
         let end = Instant::now() + deadline;
@@ -202,7 +196,7 @@ impl<'a> Machine<'a> {
     }
 
     pub(crate) fn kill(&self) -> Result<()> {
-        match Process::find(self.dir)? {
+        match process::find(self.dir)? {
             Some(process) => self.end(&process),
             None => self.ended(),
         }
@@ -225,10 +219,7 @@ impl<'a> Machine<'a> {
 
     pub(crate) fn remove(&self) -> Result<()> {
         self.kill()?;
-        match fs::remove_dir_all(self.dir) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(DriverError::io(self.dir)(error)),
-            _ => Ok(()),
-        }
+        files::remove_dir(self.dir)
     }
 }
 

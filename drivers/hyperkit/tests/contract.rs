@@ -29,6 +29,13 @@ fn the_contract_holds() {
 }
 
 #[test]
+fn without_hyperkit_there_are_no_machines() {
+    let ground = Ground::new("absent");
+    fs::remove_file(ground.program()).unwrap();
+    contract::not_installed(&ground.hyperkit(), &ground.spec).unwrap();
+}
+
+#[test]
 fn it_is_reached_at_its_own_address_and_its_console_is_a_text() {
     let ground = Ground::new("address");
     let hyperkit = started(&ground);

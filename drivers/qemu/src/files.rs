@@ -1,10 +1,10 @@
 //! Names of the files in a machine's directory, and what is done with files everywhere.
 
-use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 
+pub(crate) use sampan_driver::files::{make_dir, real, remove, remove_dir, rotate};
 use sampan_driver::{DriverError, Result};
 
 /// The system disk: a qcow2 layer over the base.
@@ -49,25 +49,8 @@ pub(crate) const OF_A_STATE: [&str; 2] = [RAM, DEVICES];
 /// Beginnings of names that must not be there.
 pub(crate) const PREFIXES: [&str; 2] = [DISK_MADE_BY, DISK_OF_A_RUN];
 
-/// The directory under its one true name, even when it or its parents are gone: a process is recognised by it.
-pub(crate) fn real(dir: &Path) -> PathBuf {
-    match (dir.canonicalize(), dir.parent(), dir.file_name()) {
-        (Ok(real), ..) => real,
-        (Err(_), Some(parent), Some(name)) => real(parent).join(name),
-        (Err(_), ..) => dir.to_owned(),
-    }
-}
-
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).map_err(DriverError::io(to))
-}
-
-/// Removes a file; one that is not there is fine.
-pub(crate) fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(DriverError::io(path)(error)),
-        _ => Ok(()),
-    }
 }
 
 /// Sees to it that a file, or the names in a directory, are on disk.
@@ -84,15 +67,6 @@ pub(crate) fn seal(path: &Path) -> Result<()> {
         file.sync_all()
     };
     File::open(path).and_then(seal).map_err(DriverError::io(path))
-}
-
-/// A directory for its owner alone: memory and disk of a cluster are secrets.
-pub(crate) fn make_dir(dir: &Path) -> Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(DriverError::io(dir))
 }
 
 /// Whether both are names of one file.

@@ -202,13 +202,13 @@ impl Driver for Qemu {
     }
 
     fn create(&self, spec: &MachineSpec) -> Result<()> {
-        let machine = Machine::new(spec);
+        let (machine, image_tool) = (Machine::new(spec), self.image_tool()?);
         files::make_dir(&spec.dir)?;
         if !machine.created() {
             saved::Record::forget(&spec.dir)?;
         }
         let in_use = machine.process()?.is_some() || spec.dir.join(files::SAVED).exists();
-        disk::ensure(&self.image_tool()?, spec, in_use)
+        disk::ensure(&image_tool, spec, in_use)
     }
 
     fn start(&self, spec: &MachineSpec) -> Result<()> {

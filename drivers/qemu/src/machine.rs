@@ -8,13 +8,12 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
-use sampan_driver::{Command, DriverError, Endpoint, MachineSpec, Result};
+use sampan_driver::{Command, DriverError, Endpoint, MachineSpec, Result, last_lines};
 use serde_json::json;
 
 use crate::Found;
 use crate::args::{self, Arguments, Start};
-use crate::process::{self, Process, Starting};
+use crate::process::{self, Process, Signal, Starting};
 use crate::qmp::{Qmp, QmpError};
 use crate::{disk, files, forwards};
 
@@ -58,7 +57,7 @@ impl<'a> Machine<'a> {
     }
 
     pub(crate) fn process(&self) -> Result<Option<Process>> {
-        Process::find(self.dir)
+        process::find(self.dir)
     }
 
     /// The process the guest runs in. One that did not get beyond loading a saved state, or had only to end when it was saved, is
@@ -87,8 +86,8 @@ impl<'a> Machine<'a> {
         disk::check_files(self.spec)?;
         process::settle(self.dir, QMP_LIMIT);
         process::clean(self.dir);
-        self.rotate(files::SERIAL_LOG)?;
-        self.rotate(files::QEMU_LOG)?;
+        files::rotate(&self.path(files::SERIAL_LOG))?;
+        files::rotate(&self.path(files::QEMU_LOG))?;
         self.make_private(files::SERIAL_LOG)?;
         let empty = matches!(start, Start::Boot | Start::Stream);
         if empty && args::memory_is_a_file(found.verdict.accelerator) {
@@ -136,15 +135,6 @@ impl<'a> Machine<'a> {
         made.map(drop).map_err(DriverError::io(path))
     }
 
-    /// Keeps the log of the run before, with `.1` appended.
-    fn rotate(&self, name: &str) -> Result<()> {
-        let path = self.path(name);
-        match fs::rename(&path, self.path(&format!("{name}.1"))) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(DriverError::io(path)(error)),
-            _ => Ok(()),
-        }
-    }
-
     /// Why QEMU did not come up: its own words, or the port that is in use.
     pub(crate) fn explain(&self, what: &str) -> DriverError {
         let log = fs::read_to_string(self.path(files::QEMU_LOG)).unwrap_or_default();
@@ -159,7 +149,7 @@ impl<'a> Machine<'a> {
             Some((port, Err(error))) => self.failed(format!("cannot listen on {port}: {error}")),
             // It was taken and is free again by now, or QEMU had other reasons.
             Some((port, Ok(_))) => DriverError::PortTaken { port },
-            None => self.failed(format!("{what}{}", tail(&log))),
+            None => self.failed(format!("{what}{}", last_lines(&log, 8))),
         }
     }
 
@@ -254,15 +244,7 @@ impl<'a> Machine<'a> {
 
     pub(crate) fn remove(&self) -> Result<()> {
         self.kill()?;
-        let gone = match fs::symlink_metadata(self.dir) {
-            Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(self.dir),
-            Ok(_) => fs::remove_file(self.dir),
-            Err(error) => Err(error),
-        };
-        match gone {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(DriverError::io(self.dir)(error)),
-            _ => Ok(()),
-        }
+        files::remove_dir(self.dir)
     }
 }
 
@@ -270,16 +252,6 @@ impl<'a> Machine<'a> {
 fn refused_forward(line: &str) -> Option<SocketAddr> {
     let (_, rule) = line.split_once("Could not set up host forwarding rule '")?;
     rule.strip_prefix("tcp:")?.split_once('-')?.0.parse().ok()
-}
-
-/// The last lines of what QEMU printed.
-fn tail(log: &str) -> String {
-    const LINES: usize = 8;
-    let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(LINES)..]
-        .iter()
-        .map(|line| format!("\n    {line}"))
-        .collect()
 }
 
 #[cfg(test)]

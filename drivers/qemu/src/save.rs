@@ -9,14 +9,13 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
 use sampan_driver::{DriverError, Effort, Result};
 use serde_json::{Value, json};
 
 use crate::Found;
 use crate::args::MemoryBackend;
 use crate::machine::{END_LIMIT, Machine, QMP_LIMIT};
-use crate::process::{self, Process};
+use crate::process::{self, Process, Signal};
 use crate::qmp::{Qmp, QmpError};
 use crate::ram;
 use crate::resume::migrated;

@@ -118,6 +118,18 @@ fn the_contract_holds_where_paths_are_too_long_for_sockets() {
 }
 
 #[test]
+fn without_qemu_there_are_no_machines() {
+    let ground = Ground::new("absent");
+    let empty = ground.dir.path().join("bin");
+    fs::create_dir(&empty).unwrap();
+    let config = QemuConfig {
+        search_path: Some(empty.into()),
+        ..ground.config()
+    };
+    contract::not_installed(&Qemu::new(config), &ground.spec).unwrap();
+}
+
+#[test]
 fn a_run_leaves_logs_and_disk_and_nothing_else() {
     let ground = Ground::new("files");
     let qemu = ground.started();

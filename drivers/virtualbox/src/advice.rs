@@ -1,116 +1,9 @@
 //! What VirtualBox says when something of the host is wrong, and what to do about it.
-//!
-//! The codes are those of VirtualBox's `include/VBox/err.h` and `include/iprt/err.h`, which are the same in every language it
-//! speaks; the words are those of its installer's scripts and of its dialogs.
 
 use sampan_driver::{CommandError, DriverError, Failure};
 
-/// Words, and what they mean. The first row that has one of its words in what was said counts.
-const TABLE: &[Known] = &[
-    Known {
-        words: &[
-            "/dev/vboxdrv does not exist",
-            "vboxdrv kernel module is not loaded",
-            "VERR_VM_DRIVER_NOT_INSTALLED",
-            "Kernel driver not installed",
-            "rc=-1908",
-        ],
-        what: "VirtualBox's kernel module is not loaded",
-        hint: "load it: `sudo modprobe vboxdrv`; where there is none, `sudo /sbin/vboxconfig` builds it, or on Debian and Ubuntu \
-               `sudo apt install virtualbox-dkms linux-headers-$(uname -r)`; with Secure Boot it has to be signed",
-    },
-    Known {
-        words: &["VERR_VM_DRIVER_VERSION_MISMATCH", "rc=-1912"],
-        what: "VirtualBox's kernel module is of another version than VirtualBox",
-        hint: "build it anew: `sudo /sbin/vboxconfig`, or restart the host after an upgrade",
-    },
-    Known {
-        words: &[
-            "VERR_VM_DRIVER_NOT_ACCESSIBLE",
-            "VERR_VM_DRIVER_OPEN_ERROR",
-            "rc=-1909",
-            "rc=-1910",
-        ],
-        what: "this user may not use VirtualBox's kernel module",
-        hint: "join its group and log in again: `sudo usermod -aG vboxusers $USER`",
-    },
-    Known {
-        words: &[
-            "VERR_VMX_IN_VMX_ROOT_MODE",
-            "VERR_SVM_IN_USE",
-            "VT-x is being used by another hypervisor",
-            "AMD-V is being used by another hypervisor",
-        ],
-        what: "another hypervisor holds the processor's virtualization (VT-x, AMD-V)",
-        hint: "stop machines of KVM and unload it: `sudo modprobe -r kvm_intel kvm_amd` (from Linux 6.12 on also with \
-               kvm.enable_virt_at_load=0 on the kernel's command line); or use `--driver qemu`",
-    },
-    Known {
-        words: &[
-            "VERR_VMX_MSR_ALL_VMX_DISABLED",
-            "VERR_VMX_MSR_VMX_DISABLED",
-            "VERR_VMX_MSR_LOCKED_OR_DISABLED",
-            "VERR_SVM_DISABLED",
-        ],
-        what: "the processor's virtualization (VT-x, AMD-V) is switched off in the firmware",
-        hint: "switch it on in the setup of the BIOS or UEFI; or use `--driver qemu`, which emulates",
-    },
-    Known {
-        words: &[
-            "VERR_VMX_NO_VMX",
-            "VERR_SVM_NO_SVM",
-            "VERR_NEM_NOT_AVAILABLE",
-            "VT-x is not available",
-            "AMD-V is not available",
-        ],
-        what: "the processor offers no virtualization (VT-x, AMD-V) here",
-        hint: "in a virtual machine, let its host pass it on (nested virtualization); or use `--driver qemu`, which emulates",
-    },
-    Known {
-        words: &[
-            "already locked by a session",
-            "already locked for a session",
-            "being locked or unlocked",
-        ],
-        what: "somebody else holds the virtual machine",
-        hint: "close VirtualBox's windows that show it, then try again",
-    },
-    Known {
-        words: &["The object functionality is limited", "E_ACCESSDENIED"],
-        what: "VirtualBox cannot read the settings of the virtual machine",
-        hint: "check who owns the files of the profile; `sampan delete` removes a machine whose files are gone",
-    },
-    Known {
-        words: &[
-            "Failed to create the VirtualBox object",
-            "NS_ERROR_ABORT",
-            "NS_ERROR_SOCKET_FAIL",
-            "Failed to initialize COM",
-        ],
-        what: "VirtualBox's server process (VBoxSVC) cannot be reached",
-        hint: "end it (`pkill -u $USER VBoxSVC`) when no virtual machine runs, check who owns ~/.config/VirtualBox, then try again",
-    },
-    Known {
-        words: &["VERR_DISK_FULL", "No space left on device"],
-        what: "No space left on device",
-        hint: "free some space, or set SAMPAN_HOME to a directory on a larger disk",
-    },
-    Known {
-        words: &[
-            "VERR_NO_MEMORY",
-            "VERR_NO_LOW_MEMORY",
-            "VERR_GMM_HIT_GLOBAL_LIMIT",
-        ],
-        what: "the host has too little free memory for the virtual machine",
-        hint: "end other programs, or make a cluster with less: --memory 3g",
-    },
-];
-
-struct Known {
-    words: &'static [&'static str],
-    what: &'static str,
-    hint: &'static str,
-}
+/// See its first lines.
+const TABLE: &str = include_str!("advice.txt");
 
 /// All that a command said.
 pub(crate) fn said(error: &CommandError) -> String {
@@ -122,10 +15,12 @@ pub(crate) fn said(error: &CommandError) -> String {
 
 /// What known words mean; none for unknown ones.
 pub(crate) fn known(text: &str) -> Option<(&'static str, &'static str)> {
+    let is_word = |line: &str| !line.is_empty() && !line.starts_with(['#', '=', '>']);
     let known = TABLE
-        .iter()
-        .find(|known| known.words.iter().any(|word| text.contains(word)))?;
-    Some((known.what, known.hint))
+        .split("\n\n")
+        .find(|row| row.lines().any(|line| is_word(line) && text.contains(line)))?;
+    let part = |mark: &str| known.lines().find_map(|line| line.strip_prefix(mark));
+    Some((part("= ")?, part("> ")?))
 }
 
 /// A failed call of VBoxManage as what it means for the user.
@@ -239,6 +134,18 @@ mod tests {
         }
         let unknown = explain(failed("VBoxManage: error: something else"));
         assert!(matches!(unknown, DriverError::Command(_)), "{unknown:?}");
+    }
+
+    #[test]
+    fn every_row_has_words_a_meaning_and_a_way_out() {
+        for row in TABLE.split("\n\n").skip(1) {
+            let words = row.lines().next().unwrap();
+            let (what, hint) = known(words).unwrap();
+            assert!(row.contains(what) && row.contains(hint), "{words} is in two rows");
+            assert!(hint.len() > 10, "{hint}");
+        }
+        assert_eq!(known("all is well"), None);
+        assert_eq!(known(""), None);
     }
 
     #[test]

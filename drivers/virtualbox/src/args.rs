@@ -50,94 +50,53 @@ pub(crate) fn vm_name(spec: &MachineSpec) -> String {
     format!("sampan-{}-{}", spec.name, &id[..8])
 }
 
-fn words<const N: usize>(words: [&str; N]) -> Vec<String> {
-    words.map(str::to_owned).to_vec()
+/// A command line: the words of `pattern`, with a value in place of each `{}`.
+fn line(pattern: &str, values: &[&str]) -> Vec<String> {
+    let mut values = values.iter();
+    let mut word = |word: &str| match word {
+        "{}" => values.next().copied().unwrap_or_default().to_owned(),
+        word => word.to_owned(),
+    };
+    pattern.split(' ').map(&mut word).collect()
 }
 
 /// Makes the machine's settings file in `folder`.
 pub(crate) fn create(name: &str, uuid: &str, folder: &Path) -> Vec<String> {
-    let folder = folder.to_string_lossy();
-    words([
-        "createvm",
-        "--name",
-        name,
-        "--uuid",
-        uuid,
-        "--basefolder",
-        &folder,
-        "--ostype",
-        "Debian_64",
-        "--register",
-    ])
+    line(
+        "createvm --name {} --uuid {} --basefolder {} --ostype Debian_64 --register",
+        &[name, uuid, &folder.to_string_lossy()],
+    )
 }
 
 /// What the machine is, but for its disks and its forwards. Nothing that a server has no use for; the clock in UTC, as the guest
 /// expects it; KVM's interface, whose clock Linux knows.
 pub(crate) fn modify(uuid: &str, spec: &MachineSpec, serial_log: &Path, version: Version) -> Vec<String> {
     let (cpus, memory) = (spec.cpus.to_string(), spec.memory_mib.to_string());
-    let serial_log = serial_log.to_string_lossy();
-    let mut args = words([
-        "modifyvm",
-        uuid,
-        "--cpus",
-        &cpus,
-        "--memory",
-        &memory,
-        "--ioapic",
-        "on",
-        "--rtcuseutc",
-        "on",
-        "--paravirtprovider",
-        "kvm",
-        "--graphicscontroller",
-        "vmsvga",
-        "--vram",
-        "16",
-        "--boot1",
-        "disk",
-        "--boot2",
-        "none",
-        "--boot3",
-        "none",
-        "--boot4",
-        "none",
-        "--nic1",
-        "nat",
-        "--nictype1",
-        "virtio",
-        "--natdnsproxy1",
-        "on",
-        "--uart1",
-        "0x3F8",
-        "4",
-        "--uartmode1",
-        "file",
-        &serial_log,
-    ]);
-    if version >= SEVEN {
-        args.extend(words([
-            "--nat-localhostreachable1",
-            "on",
-            "--audio-enabled",
-            "off",
-        ]));
+    let mut args = line(
+        "modifyvm {} --cpus {} --memory {} --ioapic on --rtcuseutc on --paravirtprovider kvm \
+         --graphicscontroller vmsvga --vram 16 --boot1 disk --boot2 none --boot3 none --boot4 none \
+         --nic1 nat --nictype1 virtio --natdnsproxy1 on --uart1 0x3F8 4 --uartmode1 file {}",
+        &[uuid, &cpus, &memory, &serial_log.to_string_lossy()],
+    );
+    args.extend(if version >= SEVEN {
+        line("--nat-localhostreachable1 on --audio-enabled off", &[])
     } else {
-        args.extend(words(["--audio", "none"]));
-    }
+        line("--audio none", &[])
+    });
     args
 }
 
 /// Gives the machine these forwards and no others; none when it has them.
 pub(crate) fn forwards(uuid: &str, has: &[Rule], wanted: &[Forward]) -> Option<Vec<String>> {
-    let mut args = words(["modifyvm", uuid]);
+    let mut args = line("modifyvm {}", &[uuid]);
     for rule in has {
         if !wanted.contains(&rule.forward) {
-            args.extend(words(["--natpf1", "delete", &rule.name]));
+            args.extend(line("--natpf1 delete {}", &[&rule.name]));
         }
     }
     for forward in wanted {
         if !has.iter().any(|rule| rule.forward == *forward) {
-            args.extend(words(["--natpf1", &rule(forward)]));
+            args.extend(line("--natpf1 {}", &[&rule(forward)]));
         }
     }
     (args.len() > 2).then_some(args)
@@ -145,12 +104,12 @@ pub(crate) fn forwards(uuid: &str, has: &[Rule], wanted: &[Forward]) -> Option<V
 
 /// Adds a forward to a running machine.
 pub(crate) fn publish(uuid: &str, forward: &Forward) -> Vec<String> {
-    words(["controlvm", uuid, "natpf1", &rule(forward)])
+    line("controlvm {} natpf1 {}", &[uuid, &rule(forward)])
 }
 
 /// Takes a forward from a running machine.
 pub(crate) fn unpublish(uuid: &str, rule: &str) -> Vec<String> {
-    words(["controlvm", uuid, "natpf1", "delete", rule])
+    line("controlvm {} natpf1 delete {}", &[uuid, rule])
 }
 
 /// A forward as VirtualBox writes it. Its name says where it listens, so no two of them are alike.
@@ -166,90 +125,72 @@ fn rule(forward: &Forward) -> String {
 
 /// The only controller: virtio, for which the guest's first programs have a driver.
 pub(crate) fn controller(uuid: &str) -> Vec<String> {
-    words([
-        "storagectl",
-        uuid,
-        "--name",
-        CONTROLLER,
-        "--add",
-        "virtio",
-        "--controller",
-        "VirtIO",
-        "--portcount",
-        "8",
-        "--bootable",
-        "on",
-    ])
+    line(
+        "storagectl {} --name {} --add virtio --controller VirtIO --portcount 8 --bootable on",
+        &[uuid, CONTROLLER],
+    )
 }
 
 /// Puts a disk on a port.
 pub(crate) fn attach(uuid: &str, port: usize, medium: &Path, kind: Option<&str>) -> Vec<String> {
-    let (port, medium) = (port.to_string(), medium.to_string_lossy());
-    let mut args = words([
-        "storageattach",
-        uuid,
-        "--storagectl",
-        CONTROLLER,
-        "--port",
-        &port,
-        "--device",
-        "0",
-        "--type",
-        "hdd",
-        "--medium",
-        &medium,
-    ]);
-    if let Some(kind) = kind {
-        args.extend(words(["--mtype", kind]));
-    }
+    let medium = medium.to_string_lossy();
+    let mut args = on_port(uuid, port);
+    args.extend(line("--type hdd --medium {}", &[&medium]));
+    args.extend(kind.into_iter().flat_map(|kind| line("--mtype {}", &[kind])));
     args
 }
 
 /// Takes the disk from a port.
 pub(crate) fn detach(uuid: &str, port: usize) -> Vec<String> {
+    let mut args = on_port(uuid, port);
+    args.extend(line("--medium none", &[]));
+    args
+}
+
+fn on_port(uuid: &str, port: usize) -> Vec<String> {
     let port = port.to_string();
-    words([
-        "storageattach",
-        uuid,
-        "--storagectl",
-        CONTROLLER,
-        "--port",
-        &port,
-        "--device",
-        "0",
-        "--medium",
-        "none",
-    ])
+    line(
+        "storageattach {} --storagectl {} --port {} --device 0",
+        &[uuid, CONTROLLER, &port],
+    )
 }
 
 /// Makes an empty disk over another one.
 pub(crate) fn layer(disk: &Path, base: &Path) -> Vec<String> {
-    let (disk, base) = (disk.to_string_lossy(), base.to_string_lossy());
-    words([
-        "createmedium",
-        "disk",
-        "--filename",
-        &disk,
-        "--diffparent",
-        &base,
-        "--format",
-        "VDI",
-    ])
+    line(
+        "createmedium disk --filename {} --diffparent {} --format VDI",
+        &[&disk.to_string_lossy(), &base.to_string_lossy()],
+    )
 }
 
 /// Starts without a window.
 pub(crate) fn start(uuid: &str) -> Vec<String> {
-    words(["startvm", uuid, "--type", "headless"])
+    line("startvm {} --type headless", &[uuid])
 }
 
-/// Anything with the machine's UUID as its only argument.
-pub(crate) fn verb(verb: &str, uuid: &str) -> Vec<String> {
-    words([verb, uuid])
+/// Takes the machine out of VirtualBox's books.
+pub(crate) fn unregister(uuid: &str) -> Vec<String> {
+    line("unregistervm {}", &[uuid])
+}
+
+/// Takes a disk out of them.
+pub(crate) fn close(uuid: &str) -> Vec<String> {
+    line("closemedium disk {}", &[uuid])
+}
+
+/// All disks in them.
+pub(crate) fn disks() -> Vec<String> {
+    line("list hdds", &[])
+}
+
+/// Asks what VirtualBox knows of the machine.
+pub(crate) fn info(uuid: &str) -> Vec<String> {
+    line("showvminfo {} --machinereadable", &[uuid])
 }
 
 /// "poweroff", "acpipowerbutton", "resume".
 pub(crate) fn control(uuid: &str, what: &str) -> Vec<String> {
-    words(["controlvm", uuid, what])
+    line("controlvm {} {}", &[uuid, what])
 }
 
 #[cfg(test)]

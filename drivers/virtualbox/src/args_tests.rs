@@ -20,7 +20,7 @@ fn spec() -> MachineSpec {
     }
 }
 
-fn line(args: Vec<String>) -> String {
+fn shown(args: Vec<String>) -> String {
     Command::new("VBoxManage").args(args).to_string()
 }
 
@@ -40,14 +40,14 @@ fn a_machine_is_known_by_its_directory() {
 #[test]
 fn it_is_made_and_described() {
     assert_eq!(
-        line(create(
+        shown(create(
             "sampan-work-1",
             "u-1",
             Path::new("/home/me/my clusters/vm")
         )),
         "VBoxManage createvm --name sampan-work-1 --uuid u-1 --basefolder '/home/me/my clusters/vm' --ostype Debian_64 --register"
     );
-    let seven = line(modify(
+    let seven = shown(modify(
         "u-1",
         &spec(),
         Path::new("/m/serial.log"),
@@ -60,7 +60,7 @@ fn it_is_made_and_described() {
         seven,
         format!("{common} --nat-localhostreachable1 on --audio-enabled off")
     );
-    let six = line(modify(
+    let six = shown(modify(
         "u-1",
         &spec(),
         Path::new("/m/serial.log"),
@@ -72,20 +72,20 @@ fn it_is_made_and_described() {
 #[test]
 fn its_disks_are_on_one_virtio_controller() {
     assert_eq!(
-        line(controller("u-1")),
+        shown(controller("u-1")),
         "VBoxManage storagectl u-1 --name disks --add virtio --controller VirtIO --portcount 8 --bootable on"
     );
     assert_eq!(
-        line(layer(Path::new("/m/disk.vdi"), Path::new("/m/base.vmdk"))),
+        shown(layer(Path::new("/m/disk.vdi"), Path::new("/m/base.vmdk"))),
         "VBoxManage createmedium disk --filename /m/disk.vdi --diffparent /m/base.vmdk --format VDI"
     );
     assert_eq!(
-        line(attach("u-1", 2, Path::new("/m/extra-1.vmdk"), Some("immutable"))),
+        shown(attach("u-1", 2, Path::new("/m/extra-1.vmdk"), Some("immutable"))),
         "VBoxManage storageattach u-1 --storagectl disks --port 2 --device 0 --type hdd --medium /m/extra-1.vmdk \
          --mtype immutable"
     );
     assert_eq!(
-        line(detach("u-1", 0)),
+        shown(detach("u-1", 0)),
         "VBoxManage storageattach u-1 --storagectl disks --port 0 --device 0 --medium none"
     );
 }
@@ -98,7 +98,7 @@ fn forwards_are_changed_in_one_call_and_only_where_they_differ() {
         forward: forward("127.77.0.2:80", 30_080),
     };
     assert_eq!(
-        line(super::forwards("u-1", std::slice::from_ref(&old), &[api]).unwrap()),
+        shown(super::forwards("u-1", std::slice::from_ref(&old), &[api]).unwrap()),
         "VBoxManage modifyvm u-1 --natpf1 delete tcp-127.77.0.2-80 --natpf1 \
          'tcp-127.77.0.2-6443,tcp,127.77.0.2,6443,10.0.2.15,8443'"
     );
@@ -112,17 +112,17 @@ fn forwards_are_changed_in_one_call_and_only_where_they_differ() {
 fn a_running_machine_takes_and_gives_up_forwards() {
     let dns = Forward::udp("127.77.0.2:53".parse().unwrap(), 30_053);
     assert_eq!(
-        line(publish("u-1", &dns)),
+        shown(publish("u-1", &dns)),
         "VBoxManage controlvm u-1 natpf1 'udp-127.77.0.2-53,udp,127.77.0.2,53,10.0.2.15,30053'"
     );
     assert_eq!(
-        line(unpublish("u-1", "udp-127.77.0.2-53")),
+        shown(unpublish("u-1", "udp-127.77.0.2-53")),
         "VBoxManage controlvm u-1 natpf1 delete udp-127.77.0.2-53"
     );
-    assert_eq!(line(start("u-1")), "VBoxManage startvm u-1 --type headless");
+    assert_eq!(shown(start("u-1")), "VBoxManage startvm u-1 --type headless");
     assert_eq!(
-        line(control("u-1", "poweroff")),
+        shown(control("u-1", "poweroff")),
         "VBoxManage controlvm u-1 poweroff"
     );
-    assert_eq!(line(verb("unregistervm", "u-1")), "VBoxManage unregistervm u-1");
+    assert_eq!(shown(unregister("u-1")), "VBoxManage unregistervm u-1");
 }

@@ -96,24 +96,6 @@ pub(crate) fn describe(at: &Path, raw: &Path, size_mib: Option<u64>, uuid: &str)
     Ok(true)
 }
 
-/// Makes a machine's directory; nobody else may look into it.
-pub(crate) fn make_dir(dir: &Path) -> Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(DriverError::io(dir))
-}
-
-/// Keeps the last boot's console beside the next one's.
-pub(crate) fn rotate(log: &Path) -> Result<()> {
-    match fs::rename(log, log.with_extension("log.1")) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(DriverError::io(log)(error)),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,8 @@
 //! What `VBoxManage showvminfo --machinereadable` and `list hdds` say.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sampan_driver::{Forward, MachineState, Protocol};
 
@@ -16,7 +17,6 @@ pub(crate) struct Rule {
 /// What VirtualBox knows of a machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Vm {
-    pub(crate) name: String,
     /// In VirtualBox's words; empty for a machine whose settings it cannot read.
     pub(crate) state: String,
     /// The settings file.
@@ -24,8 +24,8 @@ pub(crate) struct Vm {
     pub(crate) rules: Vec<Rule>,
     /// Controllers by their names.
     pub(crate) controllers: Vec<String>,
-    /// What is attached: "CONTROLLER-PORT-DEVICE" and the medium.
-    pub(crate) media: Vec<(String, PathBuf)>,
+    /// All else that it said; "CONTROLLER-PORT-DEVICE" is a medium's path.
+    others: BTreeMap<String, String>,
 }
 
 impl Vm {
@@ -34,27 +34,21 @@ impl Vm {
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut vm = Self::default();
         for (key, value) in text.lines().filter_map(pair) {
-            if key.starts_with("Forwarding(") {
-                vm.rules.extend(rule(value));
-            } else if key.starts_with("storagecontrollername") {
-                vm.controllers.push(value.to_owned());
-            } else {
-                match key {
-                    "name" => vm.name = value.to_owned(),
-                    "VMState" => vm.state = value.to_owned(),
-                    "CfgFile" => vm.settings = PathBuf::from(value),
-                    _ => vm.media.extend(medium(key, value)),
-                }
+            match key {
+                "VMState" => vm.state = value.to_owned(),
+                "CfgFile" => vm.settings = PathBuf::from(value),
+                _ if key.starts_with("Forwarding(") => vm.rules.extend(rule(value)),
+                _ if key.starts_with("storagecontrollername") => vm.controllers.push(value.to_owned()),
+                _ => drop(vm.others.insert(key.to_owned(), value.to_owned())),
             }
         }
         (!vm.state.is_empty()).then_some(vm)
     }
 
-    /// What is attached to a port of a controller.
-    pub(crate) fn attached(&self, controller: &str, port: usize) -> Option<&PathBuf> {
-        let place = format!("{controller}-{port}-0");
-        let found = self.media.iter().find(|(at, _)| *at == place);
-        found.map(|(_, path)| path)
+    /// What is attached to a port of a controller; ports with nothing on them say "none".
+    pub(crate) fn attached(&self, controller: &str, port: usize) -> Option<&Path> {
+        let medium = self.others.get(&format!("{controller}-{port}-0"))?;
+        medium.starts_with('/').then_some(Path::new(medium))
     }
 
     /// VirtualBox's many states as our few. What is on its way somewhere has a process, so it runs. A guest that made the virtual
@@ -94,17 +88,12 @@ impl Vm {
 /// `key=value`, either of them perhaps in quotes. (Quotes within are escaped; what has them is of no use here.)
 fn pair(line: &str) -> Option<(&str, &str)> {
     let (key, value) = line.trim_end().split_once('=')?;
-    let plain = |text: &str| -> Option<(usize, usize)> {
-        let quoted = text.len() > 1 && text.starts_with('"') && text.ends_with('"');
-        Some(if quoted {
-            (1, text.len() - 1)
-        } else {
-            (0, text.len())
-        })
-    };
-    let (from, to) = plain(key)?;
-    let (start, end) = plain(value)?;
-    Some((key.get(from..to)?, value.get(start..end)?))
+    Some((plain(key), plain(value)))
+}
+
+fn plain(text: &str) -> &str {
+    let within = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    within.unwrap_or(text)
 }
 
 /// `tcp-1,tcp,127.0.0.1,6443,10.0.2.15,8443`. Rules that name no address of the host are nobody's of ours.
@@ -126,14 +115,6 @@ fn rule(value: &str) -> Option<Rule> {
             protocol,
         },
     })
-}
-
-/// `"disks-1-0"="/a/b.vdi"`; ports with nothing on them say "none".
-fn medium(key: &str, value: &str) -> Option<(String, PathBuf)> {
-    let mut parts = key.rsplitn(3, '-');
-    let numbers = [parts.next()?, parts.next()?];
-    let is_place = numbers.iter().all(|part| part.parse::<u32>().is_ok()) && !parts.next()?.contains('-');
-    (is_place && value.starts_with('/')).then(|| (key.to_owned(), PathBuf::from(value)))
 }
 
 /// A disk that VirtualBox has in its books.

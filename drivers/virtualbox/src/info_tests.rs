@@ -38,12 +38,12 @@ rec_screen_enabled="on"
 #[test]
 fn a_machine_is_read_behind_warnings() {
     let vm = Vm::parse(SEVEN).unwrap();
-    assert_eq!((vm.name.as_str(), vm.state.as_str()), ("sampan-x", "poweroff"));
+    assert_eq!(vm.state, "poweroff");
     assert_eq!(vm.settings, PathBuf::from("/m/vm/sampan-x/sampan-x.vbox"));
     assert_eq!(vm.controllers, ["disks"]);
-    assert_eq!(vm.attached("disks", 0), Some(&PathBuf::from("/m/disk.vdi")));
+    assert_eq!(vm.attached("disks", 0), Some(Path::new("/m/disk.vdi")));
     assert!(vm.attached("disks", 1).is_some() && vm.attached("disks", 2).is_none());
-    assert_eq!(vm.media.len(), 2);
+    assert_eq!(vm.attached("disks", 7), None);
     let names: Vec<&str> = vm.rules.iter().map(|rule| rule.name.as_str()).collect();
     assert_eq!(names, ["tcp-127.77.0.2-2222", "tcp-127.77.0.2-6443", "mine"]);
 }

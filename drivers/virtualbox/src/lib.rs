@@ -9,7 +9,6 @@
 //! | `info`     | reading what VBoxManage says                                 |
 //! | `machine`  | one machine: made, started, ended, removed                   |
 //! | `manage`   | running VBoxManage, with deadlines                           |
-//! | `process`  | the process of a running machine                             |
 //! | `version`  | finding VBoxManage, and which versions are used              |
 //!
 //! There is no [`Snapshot`](sampan_driver::Snapshot) here: docs/virtualbox.md says why.
@@ -21,7 +20,6 @@ mod forwards;
 mod info;
 mod machine;
 mod manage;
-mod process;
 mod version;
 
 use std::ffi::OsString;
@@ -31,13 +29,13 @@ use std::time::Duration;
 
 use sampan_driver::{
     Driver, DriverError, Endpoint, Features, Health, Host, MachineSpec, MachineState, PortForward, Result,
-    Runner,
+    Runner, files,
 };
 
 pub use version::{MINIMUM, NEWEST, Version};
 
 use disk::Files;
-use machine::{Machine, is_anothers, remove_files};
+use machine::{Machine, is_anothers};
 use manage::Manage;
 use version::Banner;
 
@@ -105,23 +103,12 @@ impl VirtualBox {
             });
         }
         let manage = Manage::new(&program, Arc::clone(&self.runner));
-        let (text, warnings) = manage.version()?;
-        let banner = Banner::parse(&text).ok_or_else(|| DriverError::Unhealthy {
-            what: format!(
-                "{} does not tell its version: {}",
-                program.display(),
-                text.lines().next().unwrap_or("it says nothing")
-            ),
-            hint: format!(
-                "run `{} --version`; it should print the version",
-                program.display()
-            ),
-        })?;
+        let (banner, warnings) = manage.version()?;
         banner.check()?;
         Ok(Found {
             manage,
             banner,
-            warnings: format!("{warnings}\n{text}"),
+            warnings,
         })
     }
 
@@ -202,7 +189,7 @@ impl Driver for VirtualBox {
         }
         match self.machine(spec)? {
             Some(machine) => machine.remove(),
-            None => remove_files(spec),
+            None => files::remove_dir(&spec.dir),
         }
     }
 
@@ -230,7 +217,7 @@ impl Driver for VirtualBox {
         Ok(Endpoint {
             forwards: vm.forwards(&spec.forwards),
             serial_log: Some(Files(&spec.dir).serial_log()),
-            pid: process::find(&machine.uuid)?,
+            pid: machine.process()?.map(|process| process.pid()),
             runner: None,
         })
     }

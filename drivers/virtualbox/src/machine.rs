@@ -5,14 +5,14 @@ use std::net::TcpListener;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sampan_driver::{DriverError, Forward, MachineSpec, MachineState, Result, refused};
+use sampan_driver::process::{Mark, Process, Signal};
+use sampan_driver::{DriverError, Forward, MachineSpec, MachineState, Result, files, refused};
 
 use crate::advice::{explain, said};
 use crate::args::{self, CONTROLLER};
 use crate::disk::{self, Files};
 use crate::info::Vm;
 use crate::manage::Manage;
-use crate::process;
 use crate::version::Version;
 
 /// How long VirtualBox may take to start a machine: until the virtual processor runs.
@@ -79,7 +79,7 @@ impl<'a> Machine<'a> {
         {
             return Ok(());
         }
-        disk::make_dir(&self.spec.dir)?;
+        files::make_dir(&self.spec.dir)?;
         let rewritten = self.describe_disks()?;
         let vm = match vm {
             Some(vm) if !rewritten && vm.controllers.iter().any(|name| name == CONTROLLER) => vm,
@@ -115,13 +115,13 @@ impl<'a> Machine<'a> {
         self.manage.run(&args::create(&name, &self.uuid, &folder))?;
         self.manage.run(&args::controller(&self.uuid))?;
         self.info()?
-            .ok_or_else(|| self.failed("VirtualBox does not know it right after it was made".to_owned()))
+            .ok_or_else(|| self.failed("VirtualBox does not know it right after it was made"))
     }
 
     /// Puts the disks on their ports. A layer can only be opened once VirtualBox knows what is below it, so that is put there first.
     fn attach_disks(&self, vm: &Vm, made: bool) -> Result<()> {
         let (files, uuid) = (self.files(), self.uuid.as_str());
-        if vm.attached(CONTROLLER, 0) != Some(&files.disk()) {
+        if vm.attached(CONTROLLER, 0) != Some(files.disk().as_path()) {
             if !made {
                 self.manage.run(&args::attach(uuid, 0, &files.base(), None))?;
                 self.manage.run(&args::detach(uuid, 0))?;
@@ -158,7 +158,7 @@ impl<'a> Machine<'a> {
             if let Some(modify) = args::forwards(&self.uuid, &rules, &forwards) {
                 self.manage.run(&modify)?;
             }
-            disk::rotate(&self.files().serial_log())?;
+            files::rotate(&self.files().serial_log())?;
         }
         let started = self.manage.attempt(&args::start(&self.uuid), START);
         started.map(drop).map_err(|error| {
@@ -186,51 +186,52 @@ impl<'a> Machine<'a> {
     /// Presses the power button and waits; cuts the power after that.
     pub(crate) fn stop(&self, deadline: Duration) -> Result<()> {
         let end = Instant::now() + deadline;
-        let state = || Ok::<_, DriverError>(self.info()?.map_or(MachineState::Stopped, |vm| vm.state()));
-        if state()? == MachineState::Running {
-            // A guest that is not listening to it does not get better by an error here.
+        let runs =
+            || Ok::<_, DriverError>(self.info()?.is_some_and(|vm| vm.state() == MachineState::Running));
+        if runs()? {
             let button = args::control(&self.uuid, "acpipowerbutton");
-            if let Err(error) = self.manage.run_within(&button, deadline.max(TICK)) {
+            // A guest that is not listening to it does not get better by an error here.
+            if let Err(error) = self.manage.attempt(&button, deadline.max(TICK)) {
                 tracing::debug!(%error, "the power button cannot be pressed");
             }
-            while Instant::now() < end && state()? == MachineState::Running {
+            while Instant::now() < end && runs()? {
                 thread::sleep(TICK);
             }
         }
         self.end()
     }
 
-    /// Cuts the power. When this is done, the machine's process and its ports are gone.
-    pub(crate) fn end(&self) -> Result<()> {
-        if self.info()?.is_none_or(|vm| vm.state() == MachineState::Stopped) {
-            return self.wait_until_gone();
-        }
-        match self
-            .manage
-            .attempt(&args::control(&self.uuid, "poweroff"), POWER_OFF)
-        {
-            Err(error) if !said(&error).contains("not currently running") => {
-                tracing::warn!(%error, "VirtualBox cannot cut the machine's power");
-                process::kill(&self.uuid)?;
-            }
-            _ => {}
-        }
-        let end = Instant::now() + GONE;
-        while self.info()?.is_some_and(|vm| vm.state() != MachineState::Stopped) {
-            if Instant::now() >= end {
-                return Err(self.failed("VirtualBox does not end it".to_owned()));
-            }
-            thread::sleep(TICK);
-        }
-        self.wait_until_gone()
+    /// VirtualBox's process that runs the machine.
+    pub(crate) fn process(&self) -> Result<Option<Process>> {
+        Process::find(&Mark::new(["--startvm", &self.uuid]), None)
     }
 
-    /// VirtualBox says "powered off" a moment before the process has ended.
-    fn wait_until_gone(&self) -> Result<()> {
+    fn is_stopped(&self) -> Result<bool> {
+        let vm = self.info()?;
+        Ok(vm.is_none_or(|vm| vm.state() == MachineState::Stopped))
+    }
+
+    /// Cuts the power. When this is done, the machine's process and its ports are gone.
+    pub(crate) fn end(&self) -> Result<()> {
+        let process = self.process()?;
+        let ran = !self.is_stopped()?;
+        if ran {
+            let off = args::control(&self.uuid, "poweroff");
+            if let Err(error) = self.manage.attempt(&off, POWER_OFF)
+                && !said(&error).contains("not currently running")
+            {
+                tracing::warn!(%error, "VirtualBox cannot cut the machine's power: its process is killed");
+                process.iter().for_each(|process| process.signal(Signal::KILL));
+            }
+        }
+        // VirtualBox says "powered off" a moment before the process has ended.
         let end = Instant::now() + GONE;
-        while let Some(pid) = process::find(&self.uuid)? {
+        if process.is_some_and(|process| !process.ended_within(GONE)) {
+            return Err(self.failed("its process does not end"));
+        }
+        while ran && !self.is_stopped()? {
             if Instant::now() >= end {
-                return Err(self.failed(format!("its process {pid} does not end")));
+                return Err(self.failed("VirtualBox does not end it"));
             }
             thread::sleep(TICK);
         }
@@ -241,16 +242,10 @@ impl<'a> Machine<'a> {
     fn forget(&self) -> Result<()> {
         if self.info()?.is_some() {
             self.end()?;
-            self.manage.run(&args::verb("unregistervm", &self.uuid))?;
+            self.manage.run(&args::unregister(&self.uuid))?;
         }
         self.close_media()?;
-        let settings = self.files().settings();
-        match fs::remove_dir_all(&settings) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(DriverError::io(settings)(error))
-            }
-            _ => Ok(()),
-        }
+        files::remove_dir(&self.files().settings())
     }
 
     /// Disks that are still in the books though their machine is not: layers first, and what is below them in the next round.
@@ -260,8 +255,8 @@ impl<'a> Machine<'a> {
             let media = self.manage.media_below(&self.spec.dir)?;
             let mut refusal = None;
             for medium in &media {
-                let close = ["closemedium", "disk", &medium.uuid].map(str::to_owned);
-                refusal = self.manage.run(&close).err().or(refusal);
+                let closed = self.manage.run(&args::close(&medium.uuid));
+                refusal = closed.err().or(refusal);
             }
             match refusal {
                 None => return Ok(()),
@@ -274,13 +269,13 @@ impl<'a> Machine<'a> {
     /// Ends the machine and removes all of it.
     pub(crate) fn remove(&self) -> Result<()> {
         self.forget()?;
-        remove_files(self.spec)
+        files::remove_dir(&self.spec.dir)
     }
 
-    pub(crate) fn failed(&self, what: String) -> DriverError {
+    fn failed(&self, what: &str) -> DriverError {
         DriverError::Failed {
             name: self.spec.name.clone(),
-            what,
+            what: what.to_owned(),
         }
     }
 }
@@ -290,12 +285,4 @@ pub(crate) fn is_anothers(spec: &MachineSpec) -> bool {
     let files = Files(&spec.dir);
     let is_ours = files.base().exists() || files.disk().exists() || files.settings().exists();
     !is_ours && fs::read_dir(&spec.dir).is_ok_and(|mut entries| entries.next().is_some())
-}
-
-/// Removes the directory of a machine that VirtualBox does not know.
-pub(crate) fn remove_files(spec: &MachineSpec) -> Result<()> {
-    match fs::remove_dir_all(&spec.dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(DriverError::io(&spec.dir)(error)),
-        _ => Ok(()),
-    }
 }

@@ -5,13 +5,18 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sampan_driver::{Command, CommandError, DriverError, Result, Runner};
+use sampan_driver::{Command, CommandError, DriverError, Output, Result, Runner};
 
 use crate::advice::{explain, said};
+use crate::args;
 use crate::info::{self, Medium, Vm};
+use crate::version::Banner;
 
 /// How long an ordinary call may take; the first one also starts VirtualBox's server, which takes seconds on a busy host.
 const CALL: Duration = Duration::from_secs(60);
+
+/// How long telling the version may take, which needs no server.
+const VERSION: Duration = Duration::from_secs(5);
 
 /// How long a machine may stay locked that somebody, as a rule the process that just ended, is letting go.
 const LOCKED: Duration = Duration::from_secs(10);
@@ -31,36 +36,28 @@ impl Manage {
         }
     }
 
-    /// Runs the program and gives all it said, warnings on the other stream included.
-    fn call(&self, args: &[String], deadline: Duration) -> Result<String, CommandError> {
-        let command = Command::new(&self.program)
-            .args(args.iter().cloned())
-            .deadline(deadline);
-        let output = self.runner.run(&command)?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
-    /// Runs VBoxManage, again and again while the machine is locked by somebody who lets it go just now.
+    /// Runs VBoxManage.
     ///
     /// # Errors
     /// What VBoxManage's words mean.
     pub(crate) fn run(&self, args: &[String]) -> Result<String> {
-        self.run_within(args, CALL)
+        self.attempt(args, CALL)
+            .map(|output| output.text())
+            .map_err(explain)
     }
 
-    /// As [`Manage::run`], for calls that may take longer or have to be quicker.
+    /// As [`Manage::run`], for calls that may take longer or have to be quicker: all it said, and its own words when it fails. A machine that
+    /// is locked by somebody is tried again and again, as it is let go just now.
     ///
     /// # Errors
-    /// What VBoxManage's words mean.
-    pub(crate) fn run_within(&self, args: &[String], deadline: Duration) -> Result<String> {
-        self.attempt(args, deadline).map_err(explain)
-    }
-
-    /// As [`Manage::run_within`], with VBoxManage's own words when it fails.
-    pub(crate) fn attempt(&self, args: &[String], deadline: Duration) -> Result<String, CommandError> {
+    /// As VBoxManage says it.
+    pub(crate) fn attempt(&self, args: &[String], deadline: Duration) -> Result<Output, CommandError> {
+        let command = Command::new(&self.program)
+            .args(args.iter().cloned())
+            .deadline(deadline);
         let end = Instant::now() + LOCKED;
         loop {
-            match self.call(args, deadline) {
+            match self.runner.run(&command) {
                 Err(error) if is_locked(&error) && Instant::now() < end => {
                     thread::sleep(Duration::from_millis(200));
                 }
@@ -71,15 +68,12 @@ impl Manage {
 
     /// What VirtualBox knows of a machine; none when it knows of none. One whose settings it cannot read has no state.
     pub(crate) fn info(&self, uuid: &str) -> Result<Option<Vm>> {
-        let args = ["showvminfo", uuid, "--machinereadable"].map(str::to_owned);
-        match self.attempt(&args, CALL) {
-            Ok(text) => Vm::parse(&text).map(Some).ok_or_else(|| DriverError::Unhealthy {
-                what: format!(
-                    "VBoxManage does not tell the state of a machine: {}",
-                    text.lines().next().unwrap_or("it says nothing")
-                ),
-                hint: format!("run `{} {}` to see", self.program, args.join(" ")),
-            }),
+        let ask = args::info(uuid);
+        match self.attempt(&ask, CALL) {
+            Ok(output) => match Vm::parse(&output.text()) {
+                None => Err(self.unclear("the state of a machine", &ask, &output)),
+                vm => Ok(vm),
+            },
             Err(error) => match said(&error) {
                 words if words.contains("VBOX_E_OBJECT_NOT_FOUND") => Ok(None),
                 words if words.contains("E_ACCESSDENIED") => Ok(Some(Vm::default())),
@@ -90,20 +84,29 @@ impl Manage {
 
     /// The disks below a directory that VirtualBox has in its books.
     pub(crate) fn media_below(&self, dir: &Path) -> Result<Vec<Medium>> {
-        let text = self.run(&["list", "hdds"].map(str::to_owned))?;
-        let mut media = info::media(&text);
+        let mut media = info::media(&self.run(&args::disks())?);
         media.retain(|medium| medium.location.starts_with(dir));
         Ok(media)
     }
 
-    /// What `--version` says on both streams: the number, and warnings about the host.
-    pub(crate) fn version(&self) -> Result<(String, String)> {
-        let command = Command::new(&self.program)
-            .arg("--version")
-            .deadline(Duration::from_secs(5));
-        let output = self.runner.run(&command).map_err(explain)?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ok((text(&output.stdout), text(&output.stderr)))
+    /// What `--version` says: the number, and warnings about the host.
+    pub(crate) fn version(&self) -> Result<(Banner, String)> {
+        let ask = ["--version".to_owned()];
+        let output = self.attempt(&ask, VERSION).map_err(explain)?;
+        let banner = Banner::parse(&output.text());
+        let banner = banner.ok_or_else(|| self.unclear("its version", &ask, &output))?;
+        let warnings = String::from_utf8_lossy(&output.stderr);
+        Ok((banner, format!("{warnings}\n{}", output.text())))
+    }
+
+    fn unclear(&self, what: &str, ask: &[String], said: &Output) -> DriverError {
+        let program = &self.program;
+        let text = said.text();
+        let first = text.lines().next().unwrap_or("it says nothing");
+        DriverError::Unhealthy {
+            what: format!("{program} does not tell {what}: {first}"),
+            hint: format!("run `{program} {}` to see", ask.join(" ")),
+        }
     }
 }
 
