@@ -1,5 +1,7 @@
 //! The HTTP client: proxies, authorities, redirects.
 
+use std::time::Duration;
+
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Certificate, NoProxy, Proxy, Url};
@@ -10,6 +12,8 @@ use crate::error::{Error, Kind, Result};
 
 /// What a host's own loopback is called: nothing there is behind a proxy.
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
+/// Whoever takes longer to take a call is not there.
+const CONNECT: Duration = Duration::from_secs(10);
 /// How many servers may send us on.
 const REDIRECTS: usize = 10;
 
@@ -31,7 +35,7 @@ impl Client {
             // Without this, reqwest looks for proxies in the environment by itself.
             .no_proxy()
             .redirect(Policy::custom(follow))
-            .connect_timeout(settings.stall)
+            .connect_timeout(settings.stall.min(CONNECT))
             .tcp_keepalive(settings.stall);
         let mut proxies = Matcher::builder().no(direct.clone());
         let no_proxy = NoProxy::from_string(&direct);
@@ -141,4 +145,37 @@ fn is_loopback(host: &str) -> bool {
         || host
             .parse()
             .is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_known_which_proxy_leads_where() {
+        let settings = Settings {
+            proxy: Some("http://me:secret@proxy:3128".to_owned()),
+            http_proxy: Some("plain:80".to_owned()),
+            no_proxy: Some("example.com, .example.net,10.0.0.0/8".to_owned()),
+            ..Settings::default()
+        };
+        let client = Client::new(&settings).unwrap();
+        let of = |url: &str| client.proxy_of(&Url::parse(url).unwrap());
+        assert_eq!(
+            of("https://dl.example.org/x").as_deref(),
+            Some("http://proxy:3128")
+        );
+        assert_eq!(of("http://dl.example.org/x").as_deref(), Some("http://plain:80"));
+        for direct in [
+            "https://example.com",
+            "https://a.example.com",
+            "https://a.example.net",
+            "http://10.1.2.3",
+        ] {
+            assert_eq!(of(direct), None, "{direct}");
+        }
+        for here in ["https://localhost:1", "http://127.77.0.1", "https://[::1]:8443"] {
+            assert_eq!(of(here), None, "{here}");
+        }
+    }
 }

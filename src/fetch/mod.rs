@@ -11,7 +11,11 @@ mod first_use;
 mod mirror;
 mod part;
 mod patience;
+mod proof;
+mod room;
 mod settings;
+mod shown;
+mod source;
 mod sums;
 mod trouble;
 

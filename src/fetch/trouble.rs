@@ -83,7 +83,9 @@ pub(super) fn unanswered(client: &Client, url: &Url, error: reqwest::Error) -> T
     let host = reached.host_str().unwrap_or_default().to_owned();
     let words = chain(&error);
     let proxy = client.proxy_of(&reached);
-    if let (Some(proxy), true) = (&proxy, words.contains("tunnel")) {
+    // hyper's words: a proxy that is not there fails to make the connection below the tunnel.
+    let tunnel = words.contains("tunnel") && !words.contains("underlying connection");
+    if let (Some(proxy), true) = (&proxy, tunnel) {
         let (why, again) = if words.contains("authorization required") {
             ("it wants a user and a password", Again::Never)
         } else {
