@@ -83,8 +83,9 @@ impl Client {
 fn proxy(address: &str, of: fn(String) -> reqwest::Result<Proxy>) -> Result<Proxy> {
     let wrong = || {
         let message = format!("the proxy `{}` cannot be used", shown(address));
-        Error::new(Kind::InternetConfig, message)
-            .hint("it is given as http://HOST:PORT or http://USER:PASSWORD@HOST:PORT, in HTTPS_PROXY, HTTP_PROXY or the setting proxy")
+        Error::new(Kind::InternetConfig, message).hint(
+            "it is given as http://HOST:PORT or http://USER:PASSWORD@HOST:PORT, in HTTPS_PROXY or HTTP_PROXY",
+        )
     };
     let scheme = address.split_once("://").map(|(scheme, _)| scheme.to_lowercase());
     if !matches!(scheme.as_deref(), None | Some("http" | "https")) {

@@ -7,7 +7,7 @@ use crate::error::{Error, Kind, Result};
 use crate::layout::DownloadsLayout;
 
 const HINT: &str = "it was deleted; run the same command again, and if it fails in the same way, a server or a proxy on the way sends \
-                    something else: fetch it from elsewhere (setting mirror)";
+                    something else: fetch it from a mirror (`--source`)";
 
 /// What an object must be, and what that is known from.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -174,12 +174,13 @@ pub(super) fn status(
                 .hint("give them in HTTP_PROXY: http://USER:PASSWORD@HOST:PORT")
                 .into()
         }
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Error::new(
-            Kind::Refused,
-            said("the server refuses"),
-        )
-        .hint("the server, or a proxy on the way, does not let you have it; a mirror may (setting mirror)")
-        .into(),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            Error::new(Kind::Refused, said("the server refuses"))
+                .hint(
+                    "the server, or a proxy on the way, does not let you have it; a mirror may (`--source`)",
+                )
+                .into()
+        }
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
             let error = Error::new(Kind::Unreachable, said("the server is busy"));
             match wait {

@@ -215,6 +215,7 @@ impl Recorder {
         self.bars.lock().unwrap().clone()
     }
 
+    #[expect(clippy::print_stdout, reason = "another process reads it")]
     fn line(&self, line: &str) {
         if self.aloud {
             println!("{line}");
