@@ -17,6 +17,17 @@ pub struct Node {
     pub free: Option<u64>,
 }
 
+impl Node {
+    /// What a node prints: the bytes that are free, then the digests, a line each.
+    pub fn parse(text: &str) -> Self {
+        let mut words = text.split_whitespace();
+        Self {
+            free: words.next().and_then(|free| free.parse().ok()),
+            has: words.map(str::to_owned).collect(),
+        }
+    }
+}
+
 /// What became of an archive.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Loaded {
@@ -51,28 +62,35 @@ pub fn load(engine: &Engine, archive: &Archive, ask: &dyn Fn() -> Node) -> Resul
         return Ok(loaded);
     }
     let node = ask();
-    let (parts, sent) = parts(archive, &node)?;
-    if let Some(full) = too_full(archive, sent, &node) {
-        return Err(full);
-    }
-    loaded.sent = sent;
-    match take(engine, archive, parts, &wanted) {
-        Ok(()) => {}
-        Err(error) if error.kind() == Kind::Storage => return Err(error),
-        Err(error) => {
-            // When Docker gives up in the middle it hangs up, and its reason is lost.
-            if let Some(full) = too_full(archive, sent, &ask()) {
-                return Err(full.because(error));
-            }
-            if node.has.is_empty() {
-                return Err(error);
-            }
-            // Something that was there a moment ago may have gone, as by `docker system prune`.
-            tracing::debug!(%error, "all of the archive is sent");
-            let (parts, sent) = self::parts(archive, &Node::default())?;
-            loaded.sent += sent;
-            take(engine, archive, parts, &wanted)?;
+    let mut send = |node: &Node| {
+        let (parts, sent) = parts(archive, node)?;
+        if let Some(full) = too_full(archive, sent, node) {
+            return Err(full);
         }
+        loaded.sent += sent;
+        take(engine, archive, parts, &wanted).map_err(|error| {
+            if error.kind() == Kind::Storage {
+                return error;
+            }
+            // When Docker gives up in the middle it hangs up, and its reason is lost.
+            let node = ask();
+            tracing::debug!(%error, sent, free = node.free, "the images were not taken");
+            match too_full(archive, sent, &node) {
+                Some(full) => full.because(error),
+                None => error,
+            }
+        })
+    };
+    match send(&node) {
+        // Something that was there a moment ago may have gone, as by `docker system prune`.
+        Err(error) if error.kind() != Kind::Storage && !node.has.is_empty() => {
+            tracing::debug!(%error, "all of the archive is sent");
+            send(&Node {
+                free: ask().free,
+                ..Node::default()
+            })?;
+        }
+        ended => ended?,
     }
     loaded.spared = total.saturating_sub(loaded.sent);
     loaded.new = wanted
@@ -175,4 +193,17 @@ fn parts(archive: &Archive, node: &Node) -> Result<(Parts, u64)> {
     parts.entry("index.json", archive.index.clone())?;
     parts.close();
     Ok((parts, sent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_without_content_still_tells_what_is_free() {
+        assert_eq!(Node::parse("4096").free, Some(4096));
+        let node = Node::parse("4096\nsha256:a\nsha256:b");
+        assert_eq!((node.free, node.has.len()), (Some(4096), 2));
+        assert_eq!(Node::parse("").free, None);
+    }
 }

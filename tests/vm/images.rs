@@ -160,14 +160,17 @@ pub(crate) fn a_full_disk_leaves_no_half_of_an_image(world: &World) {
             when,
         ])
     };
+    // What containerd leaves and never finds again when there is no room even for an ingest's name.
+    let ingests = "/var/lib/containerd/io.containerd.content.v1.content/ingest";
+    node(
+        world,
+        &format!("mkdir {ingests}/nameless && : >{ingests}/nameless/ref"),
+    );
     // It becomes full while the image comes. The node gets its room back before anything is judged.
     let mut filling = fill("1", "during").spawn().unwrap();
     let meanwhile = load();
     assert!(filling.wait().unwrap().success(), "{}", shown(&meanwhile));
-    let begun = node(
-        world,
-        "ls /var/lib/containerd/io.containerd.content.v1.content/ingest",
-    );
+    let begun = node(world, &format!("find {ingests} -mindepth 1 -ls"));
     node(world, "rm /var/lib/containerd/filler-*");
     assert!(fill("8", "now").status().unwrap().success());
     let before = load();

@@ -196,19 +196,12 @@ fn client() -> Result<std::path::PathBuf> {
 
 /// What the node has, asked by SSH. A node that does not tell gets all.
 fn node(access: &Access) -> images::Node {
-    let script = "ctr -n moby content ls -q; echo; df -B1 --output=avail /var/lib/containerd | tail -n 1";
+    let script = "df -B1 --output=avail /var/lib/containerd | tail -n 1; ctr -n moby content ls -q";
     let asked = access
         .runner()
         .and_then(|runner| Ok(runner.run(&Command::new("sh").args(["-c", script]))?));
     match asked {
-        Ok(output) => {
-            let text = output.text();
-            let (digests, free) = text.rsplit_once('\n').unwrap_or((&text, ""));
-            images::Node {
-                has: digests.split_whitespace().map(str::to_owned).collect(),
-                free: free.trim().parse().ok(),
-            }
-        }
+        Ok(output) => images::Node::parse(&output.text()),
         Err(error) => {
             tracing::debug!(%error, "the node does not say what it has");
             images::Node::default()
