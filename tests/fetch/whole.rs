@@ -158,6 +158,18 @@ fn no_more_than_so_many_at_once() {
 }
 
 #[test]
+fn the_same_object_twice_is_fetched_once() {
+    let ground = Ground::new();
+    let objects = [object(), object()];
+    let fetched = ground
+        .fetcher()
+        .fetch(&objects, &Recorder::default(), &Cancel::default());
+    let fetched = fetched.unwrap();
+    assert_eq!(fetched[0], fetched[1]);
+    assert_eq!(ground.upstream.served().len(), 1);
+}
+
+#[test]
 fn servers_lead_to_other_hosts() {
     let ground = Ground::new();
     let elsewhere = Upstream::serve(&ground.tree());
