@@ -63,7 +63,7 @@ impl Machine {
         let runner = self.driver.endpoint(&self.spec).unwrap().runner.unwrap();
         let ours = self.dir.path().join("pki");
         sampan::pki::ensure(&ours, "demo").unwrap();
-        sampan::pki::docker::ensure(&ours, &self.dir.path().join("docker"), "demo").unwrap();
+        sampan::pki::docker::ensure(&ours, &self.dir.path().join("docker"), "demo", None).unwrap();
         let file = |name: &str| ours.join(name);
         let pki = Pki {
             ca_cert: file("ca.crt"),

@@ -1,5 +1,6 @@
 //! How commands reach into a running cluster: its profile, its SSH target, a runner for its guest.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,17 @@ pub struct Access {
     pub bundle: BundleLayout,
     driver: Box<dyn Driver>,
     ctx: Context,
+}
+
+/// How the ports of services get to the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Publishing {
+    /// The supervisor publishes them.
+    Supervised,
+    /// They are at the node's own address.
+    AtNode(IpAddr),
+    /// Not by themselves: the driver cannot open ports while a machine runs.
+    Not,
 }
 
 /// Finds a running cluster.
@@ -76,6 +88,16 @@ pub fn is_paused(ctx: &Context, name: &str) -> Result<bool> {
 }
 
 impl Access {
+    /// How the ports of this cluster's services get to the host.
+    pub fn publishing(&self) -> Publishing {
+        let features = self.driver.features();
+        match (features.publishing, features.forwards) {
+            (true, _) => Publishing::Supervised,
+            (false, false) => Publishing::AtNode(self.profile.address),
+            (false, true) => Publishing::Not,
+        }
+    }
+
     /// Runs commands in the guest.
     ///
     /// # Errors

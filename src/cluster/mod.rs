@@ -35,7 +35,7 @@ mod verdict;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use access::{Access, access, is_paused};
+pub use access::{Access, Publishing, access, is_paused};
 pub use delete::{delete, purge};
 pub use drivers::{DriverOptions, driver_names, open_driver};
 pub use events::{Event, Transient};

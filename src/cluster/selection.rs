@@ -14,6 +14,16 @@ use crate::layout::Layout;
 /// How long a driver may take to say whether it works. QEMU tries its accelerators once, which takes seconds.
 const DEADLINE: Duration = Duration::from_secs(15);
 
+/// What a driver can do that does not even say it.
+const NOTHING: Features = Features {
+    direct_boot: false,
+    forwards: false,
+    publishing: false,
+    loopback_range: false,
+    snapshots: false,
+    ssh: true,
+};
+
 /// A driver as it is on this host.
 #[derive(Debug, Clone, Serialize)]
 pub struct DriverStatus {
@@ -85,16 +95,18 @@ impl DriverStatus {
 /// A driver that is being asked.
 struct Asked {
     name: String,
-    features: Features,
+    features: Receiver<Features>,
     answer: Receiver<Result<Health, DriverError>>,
 }
 
 /// Asks a driver in a thread of its own, so that one that hangs holds nobody up.
 fn ask(driver: Box<dyn Driver>) -> Asked {
-    let (name, features) = (driver.name().to_owned(), driver.features());
+    let name = driver.name().to_owned();
+    let (feature_sender, features) = mpsc::channel();
     let (sender, answer) = mpsc::channel();
     thread::spawn(move || {
         // Nobody may be waiting any more.
+        let _ = feature_sender.send(driver.features());
         let _ = sender.send(driver.check());
     });
     Asked {
@@ -106,14 +118,15 @@ fn ask(driver: Box<dyn Driver>) -> Asked {
 
 impl Asked {
     fn status(self, end: Instant) -> DriverStatus {
-        let left = end.saturating_duration_since(Instant::now());
-        let check = self.answer.recv_timeout(left).unwrap_or_else(|_| {
+        let left = || end.saturating_duration_since(Instant::now());
+        let features = self.features.recv_timeout(left()).unwrap_or(NOTHING);
+        let check = self.answer.recv_timeout(left()).unwrap_or_else(|_| {
             Err(DriverError::Unhealthy {
                 what: format!("{} does not say whether it works", self.name),
                 hint: "see what hangs with `ps`, end it, then try again".to_owned(),
             })
         });
-        DriverStatus::of(&self.name, self.features, check)
+        DriverStatus::of(&self.name, features, check)
     }
 }
 
@@ -184,15 +197,20 @@ pub fn limits(name: &str, features: &Features) -> Vec<String> {
              are no snapshots and forks"
         ));
     }
-    if !features.loopback_range {
+    if features.forwards && !features.loopback_range {
         lines.push(
             "clusters share 127.0.0.1 here, so each gets ports that are free: `sampan status` and kubectl know them".to_owned(),
         );
     }
-    if !features.publishing {
-        lines.push(format!(
-            "the driver {name} cannot open ports while a machine runs: reach services with `sampan tunnel` or `kubectl port-forward`"
-        ));
+    match (features.publishing, features.forwards) {
+        (true, _) => {}
+        (false, true) => lines.push(format!(
+            "the driver {name} cannot open ports while a machine runs: `sampan service NAME` reaches services as long as it runs, as \
+             does `kubectl port-forward`"
+        )),
+        (false, false) => lines.push(
+            "the cluster has an address of its own, which `sampan ip` tells: its node ports are reached there".to_owned(),
+        ),
     }
     lines
 }
@@ -332,5 +350,11 @@ mod tests {
             ..features
         };
         assert!(limits("a", &all).is_empty());
+        let alone = Features {
+            forwards: false,
+            ..features
+        };
+        let told = limits("a", &alone);
+        assert!(told.len() == 2 && told[1].contains("`sampan ip`"), "{told:?}");
     }
 }

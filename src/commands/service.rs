@@ -1,7 +1,7 @@
 //! `service`: URLs of services, and a list of them.
 
 use std::io::IsTerminal;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use sampan_driver::{Command, Host, Protocol, Runner};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::cli::TableFormat;
 use crate::cli::service::{ReachArgs, ServiceArgs, ServiceVerb};
-use crate::cluster::{self, Access, Context};
+use crate::cluster::{self, Access, Context, Publishing};
 use crate::error::{Error, Kind, Result};
 use crate::progress::Reporter;
 use crate::provision::Api;
@@ -22,6 +22,9 @@ use super::{App, host, template};
 
 /// What a port says that is not published.
 const NO_NODE_PORT: &str = "No node port";
+
+/// Why a port is not published that could be.
+const NOT_PUBLISHED: &str = "this driver opens no ports; `sampan service` does while it runs";
 
 pub(super) fn run(app: &App, args: &ServiceArgs) -> Result<u8> {
     match &args.verb {
@@ -45,14 +48,11 @@ fn list(app: &App, output: TableFormat, namespace: Option<&str>) -> Result<()> {
     let ctx = app.context()?;
     let access = access(&ctx, &name)?;
     let services = services::list(&cluster::api(&ctx, &access.profile)?, namespace)?;
-    let published = supervisor::published(&ctx, &name)?;
     let rows: Vec<(Service, Vec<Place>)> = services
         .into_iter()
-        .map(|service| {
-            let places = service.places(&published);
-            (service, places)
-        })
-        .collect();
+        .map(|service| Ok((places(&ctx, &access, &service)?, service)))
+        .map(|row| row.map(|(places, service)| (service, places)))
+        .collect::<Result<_>>()?;
     match output {
         TableFormat::Json => app.ui.json(&rows.iter().map(as_json).collect::<Vec<_>>()),
         TableFormat::Table => {
@@ -102,6 +102,18 @@ fn as_json((service, places): &(Service, Vec<Place>)) -> Value {
     value
 }
 
+/// Where the host reaches a service's ports.
+fn places(ctx: &Context, access: &Access, service: &Service) -> Result<Vec<Place>> {
+    if !service.is_published {
+        return Ok(Vec::new());
+    }
+    Ok(match access.publishing() {
+        Publishing::Supervised => service.places(&supervisor::published(ctx, &access.profile.spec.name)?),
+        Publishing::AtNode(address) => service.places_on(Ok(address)),
+        Publishing::Not => service.places_on(Err(NOT_PUBLISHED)),
+    })
+}
+
 /// What is told of one port.
 struct Told {
     service: usize,
@@ -142,15 +154,16 @@ pub(super) fn reach(app: &App, namespace: &str, names: &[String], args: &ReachAr
     let ctx = app.work()?;
     let access = access(&ctx, &profile)?;
     let api = cluster::api(&ctx, &access.profile)?;
+    let publishes = access.publishing() != Publishing::Not;
     let end = Instant::now() + Duration::from_secs(args.wait);
     let mut found = Vec::new();
     for name in names {
-        found.push(wait_for(&ctx, &profile, &api, (namespace, name), args, end)?);
+        found.push(wait_for(&ctx, &access, &api, (namespace, name), args, end)?);
     }
     let mut held = Vec::new();
     let mut told = Vec::new();
     for (index, one) in found.iter().enumerate() {
-        if one.service.is_published {
+        if one.service.is_published && publishes {
             tell_published(args, index, one, &mut told)?;
         } else {
             hold(app, &access, args, index, &one.service, &mut held, &mut told)?;
@@ -167,14 +180,14 @@ pub(super) fn reach(app: &App, namespace: &str, names: &[String], args: &ReachAr
         return Ok(());
     }
     app.ui
-        .warn("a service without a node port is reached as long as this command runs; Ctrl-C ends it");
+        .warn("a service that is not published is reached as long as this command runs; Ctrl-C ends it");
     remote::forward(&access.target, held, &ctx.cancel)
 }
 
 /// The service once it is there and, if it is to be published, once it is; as it is when the time is over.
 fn wait_for(
     ctx: &Context,
-    profile: &str,
+    access: &Access,
     api: &Api,
     (namespace, name): (&str, &str),
     args: &ReachArgs,
@@ -183,12 +196,10 @@ fn wait_for(
     loop {
         let service = services::find(api, namespace, name)?;
         if let Some(service) = service {
-            let published = match service.is_published {
-                true => supervisor::published(ctx, profile)?,
-                false => Vec::new(),
-            };
-            let places = service.places(&published);
-            if places.iter().all(|place| place.at.is_ok()) || Instant::now() >= end {
+            let places = places(ctx, access, &service)?;
+            let is_there =
+                access.publishing() == Publishing::Not || places.iter().all(|place| place.at.is_ok());
+            if is_there || Instant::now() >= end {
                 return Ok(Found { service, places });
             }
         } else if Instant::now() >= end {
@@ -248,8 +259,19 @@ fn hold(
         return Err(Error::new(Kind::ServiceUnreachable, message)
             .hint("a headless service stands for its pods: kubectl port-forward reaches one of them"));
     };
-    app.ui
-        .warn(&format!("service {namespace}/{name} has no node port"));
+    app.ui.warn(&match service.is_published {
+        true => format!(
+            "service {namespace}/{name} is not published: this driver opens no ports of a running machine"
+        ),
+        false => format!("service {namespace}/{name} has no node port"),
+    });
+    // A guest's own address is not the host's.
+    let own = access.publishing() == Publishing::AtNode(access.profile.address);
+    let host = if own {
+        Ipv4Addr::LOCALHOST.into()
+    } else {
+        access.profile.address
+    };
     for port in &service.ports {
         if port.protocol == Protocol::Udp {
             app.ui.warn(&format!(
@@ -258,7 +280,7 @@ fn hold(
             ));
             continue;
         }
-        let free = SocketAddr::new(access.profile.address, 0);
+        let free = SocketAddr::new(host, 0);
         let taken = |error: std::io::Error| {
             Error::new(Kind::Network, format!("cannot listen on {}: {error}", free.ip())).because(error)
         };
@@ -346,6 +368,7 @@ pub(super) fn tell(app: &App, ctx: &Context, profile: &str, services: &[(String,
         let port = services::Port {
             name: one.port_name.clone(),
             port: one.port,
+            node_port: None,
             protocol: one.protocol,
         };
         match (one.at, &one.trouble) {

@@ -1,9 +1,11 @@
 //! Whether certificates on disk are what they should be.
 
+use std::net::IpAddr;
+
 use rcgen::{KeyPair, PublicKeyData};
 use time::OffsetDateTime;
 use x509_parser::pem::{Pem, parse_x509_pem};
-use x509_parser::prelude::X509Certificate;
+use x509_parser::prelude::{GeneralName, X509Certificate};
 
 use super::Pair;
 
@@ -35,6 +37,23 @@ pub(super) fn signed(pair: &Pair, ca: &Pair, then: OffsetDateTime) -> Check {
     belongs(&cert, &pair.key)?;
     cert.verify_signature(Some(ca_cert.public_key()))
         .map_err(|_| (Half::Cert, "is not signed by the cluster's authority".to_owned()))
+}
+
+/// Whether a server's certificate is for an address.
+pub(super) fn is_for(pair: &Pair, address: IpAddr) -> bool {
+    let octets = match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    };
+    let Ok(pem) = pem(&pair.cert) else { return false };
+    let names = parse(&pem).map(|cert| {
+        let names = cert.subject_alternative_name().ok().flatten();
+        names.is_some_and(|names| {
+            let mut names = names.value.general_names.iter();
+            names.any(|name| matches!(name, GeneralName::IPAddress(there) if *there == octets))
+        })
+    });
+    names.unwrap_or(false)
 }
 
 fn pem(text: &str) -> Check<Pem> {

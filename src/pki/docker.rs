@@ -1,12 +1,13 @@
 //! Certificates of a machine's Docker: an authority of its own, so that what opens the cluster does not open Docker and the other
 //! way round, a server certificate for every address a profile may have, and the client certificate of the user's `docker`.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use time::OffsetDateTime;
 
-use super::{Files, Pair, Subject, ensure_ca, ensure_signed};
-use crate::error::Result;
+use super::{Files, Pair, Subject, check, ensure_ca, ensure_signed};
+use crate::error::{Error, Result};
 use crate::network;
 use crate::store::atomic;
 
@@ -37,22 +38,36 @@ impl Served {
 }
 
 /// Makes Docker's authority and its server certificate in `pki`, and `ca.pem`, `cert.pem` and `key.pem` for the user's `docker` in
-/// `client`; or leaves them as they are. Certificates that are lost, damaged or end within 30 days are made anew.
+/// `client`; or leaves them as they are. Certificates that are lost, damaged or end within 30 days are made anew; so is a server's that
+/// is not for the guest's `own` address, where it is reached there and not at the host's.
 ///
 /// # Errors
 /// [`crate::error::Kind::HostConfig`] when the authority is damaged or half of it is missing; else when files cannot be read or written.
-pub fn ensure(pki: &Path, client: &Path, machine: &str) -> Result<()> {
-    ensure_at(pki, client, machine, OffsetDateTime::now_utc())
+pub fn ensure(pki: &Path, client: &Path, machine: &str, own: Option<IpAddr>) -> Result<()> {
+    ensure_at(pki, client, machine, own, OffsetDateTime::now_utc())
 }
 
-fn ensure_at(pki: &Path, client: &Path, machine: &str, now: OffsetDateTime) -> Result<()> {
+fn ensure_at(
+    pki: &Path,
+    client: &Path,
+    machine: &str,
+    own: Option<IpAddr>,
+    now: OffsetDateTime,
+) -> Result<()> {
     atomic::make_private_dir(pki)?;
     atomic::make_private_dir(client)?;
     let server = Files::new(pki, "docker-server");
     let title = format!("sampan {machine} Docker CA");
     let ca = ensure_ca(&Files::new(pki, "docker-ca"), &server, &title, now)?;
     let names = NAMES.map(str::to_owned).to_vec();
-    let subject = Subject::server("sampan Docker", names, network::certificate_addresses());
+    let mut addresses = network::certificate_addresses();
+    if let Some(own) = own.filter(|own| !addresses.contains(own)) {
+        addresses.push(own);
+        if server.read()?.is_some_and(|pair| !check::is_for(&pair, own)) {
+            std::fs::remove_file(&server.cert).map_err(Error::io(&server.cert))?;
+        }
+    }
+    let subject = Subject::server("sampan Docker", names, addresses);
     ensure_signed(&server, &ca, &subject, now)?;
     let user = Files {
         cert: client.join("cert.pem"),
@@ -92,7 +107,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (pki, client) = (dir.path().join("pki"), dir.path().join("docker"));
         super::super::ensure(&pki, "m").unwrap();
-        ensure(&pki, &client, "m").unwrap();
+        ensure(&pki, &client, "m", None).unwrap();
         let served = Served::new(&pki);
         let (ca, cert) = (client.join("ca.pem"), client.join("cert.pem"));
         assert!(verify(&ca, "sslserver", &served.cert));
@@ -108,11 +123,40 @@ mod tests {
     }
 
     #[test]
+    fn a_guest_with_an_address_of_its_own_is_in_its_certificate() {
+        let dir = tempfile::tempdir().unwrap();
+        let (pki, client) = (dir.path().join("pki"), dir.path().join("docker"));
+        let served = Served::new(&pki);
+        let own = |text: &str| text.parse::<IpAddr>().ok();
+        let ensured = |own: Option<IpAddr>| {
+            ensure(&pki, &client, "m", own).unwrap();
+            fs::read_to_string(&served.cert).unwrap()
+        };
+        let is_for = |address: &str| {
+            let command = Command::new("openssl")
+                .args(["verify", "-verify_ip", address, "-CAfile"])
+                .path(&client.join("ca.pem"))
+                .path(&served.cert);
+            Host.succeeds(&command).unwrap()
+        };
+        let first = ensured(None);
+        assert!(is_for("127.77.0.3") && !is_for("192.168.64.7"));
+        assert_eq!(ensured(own("127.77.0.3")), first);
+        let second = ensured(own("192.168.64.7"));
+        assert!(is_for("192.168.64.7") && is_for("127.0.0.1"));
+        assert_eq!(ensured(own("192.168.64.7")), second);
+        // Before the guest runs, nobody knows where it will be.
+        assert_eq!(ensured(None), second);
+        assert_ne!(ensured(own("192.168.64.8")), second);
+        assert!(is_for("192.168.64.8"));
+    }
+
+    #[test]
     fn what_is_near_its_end_is_made_anew_by_the_same_authority() {
         let dir = tempfile::tempdir().unwrap();
         let (pki, client) = (dir.path().join("pki"), dir.path().join("docker"));
         let now = OffsetDateTime::now_utc();
-        ensure_at(&pki, &client, "m", now).unwrap();
+        ensure_at(&pki, &client, "m", None, now).unwrap();
         let read = || {
             [
                 Served::new(&pki).cert,
@@ -122,9 +166,9 @@ mod tests {
             .map(|path| fs::read_to_string(path).unwrap())
         };
         let first = read();
-        ensure_at(&pki, &client, "m", now + Duration::days(330)).unwrap();
+        ensure_at(&pki, &client, "m", None, now + Duration::days(330)).unwrap();
         assert_eq!(read(), first);
-        ensure_at(&pki, &client, "m", now + Duration::days(340)).unwrap();
+        ensure_at(&pki, &client, "m", None, now + Duration::days(340)).unwrap();
         let second = read();
         assert_ne!(second[0], first[0]);
         assert_ne!(second[1], first[1]);

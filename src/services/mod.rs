@@ -38,6 +38,8 @@ pub struct Port {
     pub name: Option<String>,
     /// The service's own port.
     pub port: u16,
+    /// The node's port that leads to it, if it has one.
+    pub node_port: Option<u16>,
     /// What it speaks.
     pub protocol: Protocol,
 }
@@ -69,6 +71,9 @@ impl Service {
             Some(Port {
                 name: text(&port["name"]),
                 port: u16::try_from(port["port"].as_u64()?).ok()?,
+                node_port: port["nodePort"]
+                    .as_u64()
+                    .and_then(|port| u16::try_from(port).ok()),
                 protocol: match port["protocol"].as_str() {
                     Some("UDP") => Protocol::Udp,
                     _ => Protocol::Tcp,
@@ -119,10 +124,24 @@ impl Service {
                 at,
             }
         };
-        if !self.is_published {
-            return Vec::new();
-        }
-        self.ports.iter().map(place).collect()
+        self.all_places(place)
+    }
+
+    /// Where the host reaches them on a node that has an address of its own: on the node's ports, or why it does not.
+    pub fn places_on(&self, node: Result<IpAddr, &str>) -> Vec<Place> {
+        self.all_places(|port| Place {
+            port: port.clone(),
+            at: match (node, port.node_port) {
+                (Ok(address), Some(port)) => Ok(SocketAddr::new(address, port)),
+                (Ok(_), None) => Err("it has no node port".to_owned()),
+                (Err(why), _) => Err(why.to_owned()),
+            },
+        })
+    }
+
+    fn all_places(&self, place: impl Fn(&Port) -> Place) -> Vec<Place> {
+        let ports = self.is_published.then_some(&self.ports);
+        ports.into_iter().flatten().map(place).collect()
     }
 }
 
@@ -312,6 +331,7 @@ mod tests {
             let port = Port {
                 name: name.map(str::to_owned),
                 port,
+                node_port: None,
                 protocol: Protocol::Tcp,
             };
             short_url(&port, at.parse().unwrap())

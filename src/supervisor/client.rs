@@ -225,7 +225,7 @@ fn check(ctx: &Context, name: &str) -> Result<()> {
                 driver.name()
             ),
         )
-        .hint("use `kubectl port-forward`"));
+        .hint("`sampan service NAME` tells where a service is, or reaches it as long as it runs; so does `kubectl port-forward`"));
     }
     match driver.state(&cluster::machine_spec(ctx, &profile)?)? {
         MachineState::Running | MachineState::Paused => Ok(()),

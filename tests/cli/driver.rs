@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::life::alone;
+use crate::service::{make, run_pods};
 use crate::support::TestEnvironment;
 
 /// A host with these programs and no others.
@@ -94,6 +95,41 @@ fn the_best_one_that_works_is_taken_and_named() {
 }
 
 #[test]
+fn a_guest_with_an_address_of_its_own_is_reached_there() {
+    let _alone = alone();
+    let env = TestEnvironment::with_bundle();
+    let [_, .., high, low] = std::process::id().to_be_bytes();
+    let own = format!("127.{}.{low}.9", high | 0x80);
+    env.write(
+        &env.layout().driver_cache("fake").join("fake.toml"),
+        &format!("address = \"{own}\"\n"),
+    );
+    let said = env.ok("start --driver fake --memory 3g");
+    assert!(
+        said.contains("an address of its own") && !said.contains("clusters share"),
+        "{said}"
+    );
+    assert_eq!(env.ok("ip"), format!("{own}\n"));
+    assert_eq!(env.status("status"), 0);
+    let variables: Value = serde_json::from_str(&env.ok("docker-env -o json")).unwrap();
+    assert_eq!(variables["DOCKER_HOST"], format!("tcp://{own}:2376"));
+    let pki = env.layout().profile("sampan").pki();
+    let verified = std::process::Command::new("openssl")
+        .args(["verify", "-verify_ip", &own, "-CAfile"])
+        .args([pki.join("docker-ca.crt"), pki.join("docker-server.crt")])
+        .output()
+        .unwrap();
+    assert!(verified.status.success(), "{verified:?}");
+    make(&env, "web", "NodePort", 80, Some(30_080));
+    run_pods(&env, "web");
+    assert_eq!(env.ok("service web --url"), format!("http://{own}:30080\n"));
+    let listed = env.ok("service list");
+    assert!(listed.contains(&format!("http://{own}:30080")), "{listed}");
+    // There is nothing to publish.
+    assert_eq!(env.status("tunnel"), 56);
+}
+
+#[test]
 fn a_cluster_of_a_driver_that_can_little_lives_all_the_same() {
     let _alone = alone();
     let env = TestEnvironment::with_bundle();
@@ -109,6 +145,9 @@ fn a_cluster_of_a_driver_that_can_little_lives_all_the_same() {
     );
     assert!(said.contains("clusters share 127.0.0.1"), "{said}");
     assert_eq!(env.ok("ip"), "127.0.0.1\n");
+    make(&env, "web", "NodePort", 80, Some(30_080));
+    let listed = env.ok("service list");
+    assert!(listed.contains("this driver opens no ports"), "{listed}");
     let said = env.ok("stop");
     assert!(said.contains("is shut down; its data are kept"), "{said}");
     let said = env.ok("start");

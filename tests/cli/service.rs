@@ -7,7 +7,7 @@ use crate::life::alone;
 use crate::saving::START;
 use crate::support::TestEnvironment;
 
-fn make(env: &TestEnvironment, name: &str, kind: &str, port: u16, node_port: Option<u16>) {
+pub(crate) fn make(env: &TestEnvironment, name: &str, kind: &str, port: u16, node_port: Option<u16>) {
     let mut object = json!({
         "apiVersion": "v1", "kind": "Service", "metadata": { "name": name, "namespace": "default" },
         "spec": { "type": kind, "selector": { "app": name }, "ports": [{ "name": "http", "port": port, "protocol": "TCP" }] },
@@ -18,7 +18,7 @@ fn make(env: &TestEnvironment, name: &str, kind: &str, port: u16, node_port: Opt
     api(env).apply(&[object]).unwrap();
 }
 
-fn run_pods(env: &TestEnvironment, name: &str) {
+pub(crate) fn run_pods(env: &TestEnvironment, name: &str) {
     let object = json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": name, "namespace": "default" },
         "spec": { "replicas": 1, "template": { "metadata": { "labels": { "app": name } } } },

@@ -9,6 +9,7 @@ use crate::bundle::cloud;
 use crate::cluster::start::{Run, is_running};
 use crate::cluster::{keep, machine, verdict};
 use crate::error::{Error, Kind, Result};
+use crate::pki;
 
 /// A guest under emulation on a busy host answers within a minute; this long means that it never will. Whoever waits less for the
 /// cluster waits less for its guest.
@@ -87,6 +88,9 @@ fn follow(run: &mut Run<'_>, spec: &MachineSpec) -> Result<()> {
     let mut profile = run.profile()?.clone();
     profile.follow(&run.driver.endpoint(spec)?);
     profile.save(&run.ctx.layout)?;
+    // Docker's certificate is for the address that the host knows it by.
+    let (files, own) = (&run.files, Some(profile.address));
+    pki::docker::ensure(&files.pki(), &files.docker(), profile.node(), own)?;
     run.profile = Some(profile);
     Ok(())
 }

@@ -81,7 +81,7 @@ impl Step for Identity {
         remote::keys::ensure(&files.ssh_key(), &format!("sampan {node}"))?;
         remote::keys::ensure(&files.ssh_host_key(), &format!("sampan {node} host"))?;
         pki::ensure(&files.pki(), node)?;
-        pki::docker::ensure(&files.pki(), &files.docker(), node)?;
+        pki::docker::ensure(&files.pki(), &files.docker(), node, None)?;
         write_seed(files, node)
     }
 
