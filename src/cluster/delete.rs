@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use sampan_driver::DriverError;
+
 use super::machine::{self, Machine};
 use super::{Context, cache, drivers, profile, snapshot, template};
 use crate::error::{Error, Kind, Result};
@@ -54,7 +56,14 @@ fn remove_machine(ctx: &Context, name: &str) -> Result<()> {
             // Which driver it had is lost: each one looks for a machine of its own in the directory.
             for driver in drivers::driver_names(&ctx.drivers) {
                 let driver = drivers::open_driver(&driver, &ctx.layout, &ctx.drivers)?;
-                driver.remove(&machine::orphan(ctx, name))?;
+                match driver.remove(&machine::orphan(ctx, name)) {
+                    // One that does not work, as a rule a program of somebody's, has no say in what was never its machine.
+                    Err(error @ DriverError::Unhealthy { .. }) => ctx.reporter.warn(&format!(
+                        "if the machine was one of the driver {}, it may still run: {error}",
+                        driver.name()
+                    )),
+                    removed => removed?,
+                }
             }
             Ok(())
         }

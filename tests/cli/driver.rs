@@ -95,6 +95,33 @@ fn the_best_one_that_works_is_taken_and_named() {
 }
 
 #[test]
+fn a_driver_that_talks_nonsense_is_in_nobodys_way() {
+    let env = host(&[
+        ("sampan-driver-mad", "echo hello"),
+        ("sampan-driver-dead", "exit 3"),
+    ]);
+    let rows = listed(&env);
+    for (name, reason) in [("mad", "gave no JSON"), ("dead", "no answer")] {
+        let row = rows.iter().find(|driver| driver["name"] == name).unwrap();
+        assert_eq!(row["healthy"], false);
+        assert!(row["reason"].as_str().unwrap().contains(reason), "{row}");
+    }
+    let seen = env.run("start --driver mad --memory 3g");
+    assert!(
+        seen.starts_with("status: 55\n") && seen.contains("gave no JSON"),
+        "{seen}"
+    );
+    // Which driver it had is lost, and these cannot be asked.
+    env.write(&env.layout().profile("sampan").profile_toml(), "nonsense");
+    let seen = env.run("delete");
+    assert!(
+        seen.starts_with("status: 0\n") && seen.contains("one of the driver mad, it may still run"),
+        "{seen}"
+    );
+    assert!(!env.layout().profile("sampan").dir.exists());
+}
+
+#[test]
 fn a_guest_with_an_address_of_its_own_is_reached_there() {
     let _alone = alone();
     let env = TestEnvironment::with_bundle();
