@@ -18,6 +18,7 @@ pub mod network;
 pub mod pki;
 pub mod progress;
 pub mod provision;
+pub mod registry;
 pub mod remote;
 pub mod services;
 pub mod settings;

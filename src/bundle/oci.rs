@@ -1,9 +1,7 @@
-//! An OCI archive with several images: uncompressed layers, a layer that several images have is in it once, and nothing in
-//! it depends on when, where or by whom it was made.
+//! Archives of the images that are put together here: uncompressed layers, a layer that several images have is in it once, and nothing
+//! in it depends on when, where or by whom it was made.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -14,16 +12,13 @@ use super::manifest::ImageRef;
 use crate::error::{Error, Kind, Result};
 use crate::progress::Cancel;
 use crate::store::hash;
+use crate::store::oci::{self, Content, Large, Small, descriptor};
 
 /// The time that images say they were made: always the same.
 const CREATED: &str = "2026-01-01T00:00:00Z";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-
-/// Small blobs by digest: configurations and manifests.
-type Blobs = BTreeMap<String, Vec<u8>>;
 
 /// Writes the archive and returns the images with their digests. `layers` are by the names that images call them; those that no
 /// image has are left out.
@@ -34,7 +29,7 @@ pub(super) fn write(
     layers: &BTreeMap<&str, &Layer>,
     cancel: &Cancel,
 ) -> Result<Vec<ImageRef>> {
-    let mut large = BTreeMap::new();
+    let mut known = BTreeMap::new();
     let used = |name: &str| {
         images
             .iter()
@@ -42,14 +37,15 @@ pub(super) fn write(
     };
     for (name, layer) in layers.iter().filter(|(name, _)| used(name)) {
         cancel.check()?;
-        large.insert(*name, (layer.blob().map_err(Error::io(path))?, *layer));
+        known.insert(*name, (layer.blob().map_err(Error::io(path))?, *layer));
     }
-    let mut small = Blobs::new();
+    let mut small = Small::new();
     let mut refs = Vec::new();
     let mut entries = Vec::new();
     for image in images {
-        let (digest, size) = add_image(image, arch, &large, &mut small)?;
-        entries.push(index_entry(image, arch, &digest, size));
+        let (digest, size) = add_image(image, arch, &known, &mut small)?;
+        let manifest = descriptor(MANIFEST, &digest, size as u64);
+        entries.push(oci::entry(manifest, &image.name, &image.tag, arch));
         refs.push(ImageRef {
             name: image.name.clone(),
             tag: image.tag.clone(),
@@ -57,31 +53,17 @@ pub(super) fn write(
             archive: image.archive,
         });
     }
-    let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": entries });
-
-    let file = File::create(path).map_err(Error::io(path))?;
-    let mut tar = tar::Builder::new(BufWriter::with_capacity(1 << 18, file));
-    put(
-        &mut tar,
-        "oci-layout",
-        json!({ "imageLayoutVersion": "1.0.0" }).to_string().as_bytes(),
-    )
-    .map_err(Error::io(path))?;
-    put(&mut tar, "index.json", index.to_string().as_bytes()).map_err(Error::io(path))?;
-    for (digest, bytes) in &small {
-        put(&mut tar, &blob_name(digest), bytes).map_err(Error::io(path))?;
-    }
-    let by_digest: BTreeMap<&str, (&Blob, &Layer)> = large
-        .values()
-        .map(|(blob, layer)| (blob.sha256.as_str(), (blob, *layer)))
-        .collect();
-    for (blob, layer) in by_digest.into_values() {
-        cancel.check()?;
-        put_layer(&mut tar, blob, layer, path)?;
-    }
-    tar.into_inner()
-        .and_then(|mut inner| inner.flush())
-        .map_err(Error::io(path))?;
+    // A layer is written twice: once into a hash, here into the archive.
+    let content = |(blob, layer): &(Blob, &Layer)| {
+        let layer = (*layer).clone();
+        let content = Content {
+            size: blob.size,
+            write: Box::new(move |to| layer.write(to).map_err(Error::io(path))),
+        };
+        (blob.sha256.clone(), content)
+    };
+    let large: Large<'_> = known.values().map(content).collect();
+    oci::write(path, &entries, &small, &large, cancel)?;
     Ok(refs)
 }
 
@@ -90,7 +72,7 @@ fn add_image(
     image: &Image,
     arch: &str,
     layers: &BTreeMap<&str, (Blob, &Layer)>,
-    blobs: &mut Blobs,
+    blobs: &mut Small,
 ) -> Result<(String, usize)> {
     let mut own = Vec::new();
     for name in &image.layers {
@@ -131,58 +113,12 @@ fn add_image(
     Ok(add(blobs, &manifest))
 }
 
-fn add(blobs: &mut Blobs, value: &Value) -> (String, usize) {
+fn add(blobs: &mut Small, value: &Value) -> (String, usize) {
     let bytes = value.to_string().into_bytes();
     let digest = hash::bytes(&bytes);
     let size = bytes.len();
     blobs.insert(digest.clone(), bytes);
     (digest, size)
-}
-
-fn descriptor(media_type: &str, digest: &str, size: u64) -> Value {
-    json!({ "mediaType": media_type, "digest": format!("sha256:{digest}"), "size": size })
-}
-
-fn index_entry(image: &Image, arch: &str, digest: &str, size: usize) -> Value {
-    let mut entry = descriptor(MANIFEST, digest, size as u64);
-    entry["annotations"] = json!({
-        // The first is what containerd names the image by, the second is OCI's own.
-        "io.containerd.image.name": format!("{}:{}", image.name, image.tag),
-        "org.opencontainers.image.ref.name": image.tag,
-    });
-    entry["platform"] = json!({ "architecture": arch, "os": "linux" });
-    entry
-}
-
-fn blob_name(digest: &str) -> String {
-    format!("blobs/sha256/{digest}")
-}
-
-fn header(size: u64) -> tar::Header {
-    let mut header = tar::Header::new_gnu();
-    header.set_entry_type(tar::EntryType::Regular);
-    header.set_mode(0o644);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(0);
-    header.set_size(size);
-    header
-}
-
-fn put(tar: &mut tar::Builder<impl Write>, name: &str, bytes: &[u8]) -> io::Result<()> {
-    tar.append_data(&mut header(bytes.len() as u64), name, bytes)
-}
-
-/// A layer is written twice: once into a hash, here into the archive. Nothing of it is kept in memory or in a file between.
-fn put_layer(tar: &mut tar::Builder<impl Write>, blob: &Blob, layer: &Layer, path: &Path) -> Result<()> {
-    let mut header = header(blob.size);
-    header
-        .set_path(blob_name(&blob.sha256))
-        .map_err(Error::io(path))?;
-    header.set_cksum();
-    // Only the header: the content follows from the layer's own writer, which ends on a multiple of a tar block.
-    tar.append(&header, io::empty()).map_err(Error::io(path))?;
-    layer.write(tar.get_mut()).map_err(Error::io(path))
 }
 
 #[cfg(test)]
@@ -191,6 +127,7 @@ mod tests {
 
     use super::super::manifest::Archive;
     use super::*;
+    use crate::store::oci::blob_name;
 
     fn image(name: &str, layers: &[&str]) -> Image {
         Image {

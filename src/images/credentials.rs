@@ -1,5 +1,6 @@
 //! Credentials for registries, as the user's docker client keeps them: in `config.json` itself, or with a helper program that it names.
 
+use std::fmt;
 use std::io;
 use std::path::Path;
 
@@ -26,6 +27,54 @@ const TOKEN: &str = "<token>";
 /// # Errors
 /// [`Kind::HostConfig`] when the settings cannot be read, [`Kind::HostTool`] when a helper is missing or fails. No secret is told.
 pub fn credentials(dir: &Path, image: &str, host: &dyn Runner) -> Result<Option<String>> {
+    let known = known(dir, &registry(image), host)?;
+    Ok(known.map(|known| URL_SAFE.encode(known.to_string())))
+}
+
+/// Who the user is to a registry.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Login {
+    /// By name and password.
+    Password {
+        /// The name.
+        user: String,
+        /// The password, or a token that stands for it.
+        password: String,
+    },
+    /// By a token that is changed for others.
+    Identity(String),
+}
+
+impl fmt::Debug for Login {
+    /// Without secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Password { user, .. } => write!(f, "Login({user:?})"),
+            Self::Identity(_) => f.write_str("Login(token)"),
+        }
+    }
+}
+
+/// Who the user is to a registry such as "docker.io" or "registry.example:5000"; `dir` and `host` as for [`credentials`].
+///
+/// # Errors
+/// As [`credentials`].
+pub fn login_to(dir: &Path, registry: &str, host: &dyn Runner) -> Result<Option<Login>> {
+    let registry = if registry == "docker.io" { HUB } else { registry };
+    let Some(known) = known(dir, registry, host)? else {
+        return Ok(None);
+    };
+    let text = |name: &str| known[name].as_str().map(str::to_owned);
+    Ok(match text("identitytoken") {
+        Some(token) => Some(Login::Identity(token)),
+        None => text("username")
+            .zip(text("password"))
+            .map(|(user, password)| Login::Password { user, password }),
+    })
+}
+
+/// What the client's settings say of a registry.
+fn known(dir: &Path, registry: &str, host: &dyn Runner) -> Result<Option<Value>> {
     let path = dir.join("config.json");
     let text = match std::fs::read(&path) {
         Ok(text) => text,
@@ -33,15 +82,13 @@ pub fn credentials(dir: &Path, image: &str, host: &dyn Runner) -> Result<Option<
         Err(error) => return Err(unreadable(&path, error)),
     };
     let config: Value = serde_json::from_slice(&text).map_err(|error| unreadable(&path, error))?;
-    let registry = registry(image);
-    let helper = config["credHelpers"][plain(&registry)]
+    let helper = config["credHelpers"][plain(registry)]
         .as_str()
         .or(config["credsStore"].as_str());
-    let known = match helper {
-        Some(helper) => ask(helper, &registry, host)?,
-        None => kept(&config["auths"], &registry),
-    };
-    Ok(known.map(|known| URL_SAFE.encode(known.to_string())))
+    match helper {
+        Some(helper) => ask(helper, registry, host),
+        None => Ok(kept(&config["auths"], registry)),
+    }
 }
 
 /// An image's registry, as the client's settings name it.
@@ -199,6 +246,25 @@ mod tests {
         assert_eq!(sent("{}", "app").unwrap(), None);
         let nowhere = tempfile::tempdir().unwrap();
         assert_eq!(credentials(nowhere.path(), "app", &Host).unwrap(), None);
+    }
+
+    #[test]
+    fn a_registry_is_told_who_the_user_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = r#"{ "auths": {
+            "https://index.docker.io/v1/": { "auth": "dTpw" },
+            "t.example": { "identitytoken": "i" }
+        } }"#;
+        fs::write(dir.path().join("config.json"), settings).unwrap();
+        let login = |registry: &str| login_to(dir.path(), registry, &Host).unwrap();
+        let hub = Login::Password {
+            user: "u".into(),
+            password: "p".into(),
+        };
+        assert_eq!(login("docker.io"), Some(hub));
+        assert_eq!(login("t.example"), Some(Login::Identity("i".into())));
+        assert_eq!(login("registry.k8s.io"), None);
+        assert!(!format!("{:?}", login("docker.io")).contains("\"p\""));
     }
 
     #[test]

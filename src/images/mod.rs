@@ -10,11 +10,11 @@ mod dockerignore;
 mod engine;
 mod list;
 mod load;
-mod name;
+pub(crate) mod name;
 mod parts;
 mod unpacked;
 
-pub use credentials::credentials;
+pub use credentials::{Login, credentials, login_to};
 pub use engine::{Engine, Said};
 pub use list::{Listed, list};
 pub use load::{Loaded, Node, load};

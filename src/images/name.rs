@@ -38,7 +38,7 @@ pub fn full(name: &str) -> String {
 }
 
 /// "app:1.2" as "app" and "1.2"; "latest" where no tag is named.
-pub(super) fn split(name: &str) -> (&str, &str) {
+pub(crate) fn split(name: &str) -> (&str, &str) {
     match name.rfind(':') {
         Some(colon) if !name[colon..].contains('/') => (&name[..colon], &name[colon + 1..]),
         _ => (name, "latest"),

@@ -4,6 +4,7 @@
 pub mod atomic;
 pub mod hash;
 pub mod lock;
+pub(crate) mod oci;
 pub mod sparse;
 pub mod sums;
 pub mod tree;
