@@ -94,19 +94,6 @@ impl<'a> Machine<'a> {
 pub(crate) fn spec(ctx: &Context, profile: &Profile) -> Result<MachineSpec> {
     let files = ctx.layout.profile(&profile.spec.name);
     let bundle = BundleLayout(ctx.layout.bundles().join(&profile.bundle));
-    // A machine whose bundle is gone can still be stopped and removed; the driver says what is missing when it starts.
-    let cmdline = match fs::read_to_string(bundle.cmdline()) {
-        Ok(text) => text.trim().to_owned(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(Error::io(&bundle.cmdline())(error)),
-    };
-    // A cloud image whose kernel could not be taken out boots as it comes, by firmware and its own boot loader.
-    let by_firmware = bundle.disk().exists() && !bundle.kernel().exists();
-    let boot = (!by_firmware).then(|| DirectBoot {
-        kernel: bundle.kernel(),
-        initrd: bundle.initrd(),
-        cmdline,
-    });
     let extra = |path, serial: &str| ExtraDisk {
         path,
         serial: serial.to_owned(),
@@ -124,9 +111,27 @@ pub(crate) fn spec(ctx: &Context, profile: &Profile) -> Result<MachineSpec> {
             extra(files.seed(), "sampan-seed"),
             extra(bundle.parts(), "sampan-parts"),
         ],
-        boot,
+        boot: boot(&bundle)?,
         forwards: profile.forwards(),
     })
+}
+
+/// The kernel of a bundle. None for a cloud image whose kernel could not be taken out: it boots as it comes, by firmware and its own boot
+/// loader. A machine whose bundle is gone can still be stopped and removed; the driver says what is missing when it starts.
+fn boot(bundle: &BundleLayout) -> Result<Option<DirectBoot>> {
+    if bundle.disk().exists() && !bundle.kernel().exists() {
+        return Ok(None);
+    }
+    let cmdline = match fs::read_to_string(bundle.cmdline()) {
+        Ok(text) => text.trim().to_owned(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(Error::io(&bundle.cmdline())(error)),
+    };
+    Ok(Some(DirectBoot {
+        kernel: bundle.kernel(),
+        initrd: bundle.initrd(),
+        cmdline,
+    }))
 }
 
 /// How SSH reaches a profile's guest.
@@ -177,5 +182,23 @@ pub(super) fn orphan(ctx: &Context, name: &str) -> MachineSpec {
         extra_disks: Vec::new(),
         boot: None,
         forwards: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_without_a_kernel_beside_it_boots_by_firmware() {
+        let dir = tempfile::tempdir().unwrap();
+        let bundle = BundleLayout(dir.path().to_owned());
+        // One that is gone is told by what it lacks.
+        assert_eq!(boot(&bundle).unwrap().unwrap().kernel, bundle.kernel());
+        fs::write(bundle.disk(), "").unwrap();
+        assert_eq!(boot(&bundle).unwrap(), None);
+        fs::write(bundle.kernel(), "").unwrap();
+        fs::write(bundle.cmdline(), "root=LABEL=x rw\n").unwrap();
+        assert_eq!(boot(&bundle).unwrap().unwrap().cmdline, "root=LABEL=x rw");
     }
 }

@@ -60,7 +60,7 @@ pub(super) fn is_done(node: &Node<'_>) -> Result<bool> {
 /// The parts disk is mounted.
 pub(super) fn apply(node: &Node<'_>) -> Result<()> {
     node.reporter.detail("waiting for cloud-init");
-    wait(node)?;
+    wait(node, CLOUD_INIT_DEADLINE)?;
     node.reporter.detail("making the cloud image a node");
     let entries = entries()?;
     guest::install(node, &entries)?;
@@ -121,17 +121,17 @@ fn fstab_line() -> Result<&'static str> {
 }
 
 /// Waits until cloud-init has ended; its errors are ours, what it could do without is a warning.
-fn wait(node: &Node<'_>) -> Result<()> {
+fn wait(node: &Node<'_>, deadline: Duration) -> Result<()> {
     let finished = Command::new("sh")
         .arg("-s")
         .stdin(render::file("cloud/finished")?);
     guest::poll(
         node,
-        CLOUD_INIT_DEADLINE,
+        deadline,
         || Ok(node.runner.succeeds(&finished)?),
         || {
             let words = last_words::journal(node, &["cloud-init-local.service", "cloud-final.service"], 12);
-            let seconds = CLOUD_INIT_DEADLINE.as_secs();
+            let seconds = deadline.as_secs();
             failed(&format!("is not done within {seconds}s{words}"))
         },
     )?;
@@ -346,5 +346,47 @@ mod tests {
             assert!(last.contains("dpkg --install") && last.contains("LABEL=SAMPAN-PARTS"));
             assert!(asked[asked.len() - 1].contains("/var/lib/sampan/done/cloud"));
         }
+    }
+
+    /// A guest where cloud-init goes on for ever.
+    struct Busy;
+
+    impl Runner for Busy {
+        fn place(&self) -> String {
+            "test".into()
+        }
+
+        fn run_streamed(
+            &self,
+            command: &Command,
+            on_output: &mut dyn FnMut(Stream, &[u8]),
+        ) -> Result<(), CommandError> {
+            if command.program == "journalctl" {
+                on_output(Stream::Stdout, b"waiting for Godot\n");
+                return Ok(());
+            }
+            Err(CommandError {
+                command: command.to_string(),
+                place: self.place(),
+                failure: Failure::Status(1),
+                output: Output::default(),
+            })
+        }
+    }
+
+    #[test]
+    fn one_that_never_ends_is_given_up_with_its_last_words() {
+        let fixture = Fixture::new();
+        let node = Node {
+            runner: &Busy,
+            ..fixture.node()
+        };
+        let error = wait(&node, Duration::ZERO).unwrap_err();
+        assert_eq!(error.kind(), Kind::Provision);
+        let text = error.to_string();
+        assert!(
+            text.contains("not done within 0s") && text.contains("waiting for Godot"),
+            "{text}"
+        );
     }
 }

@@ -215,7 +215,7 @@ pub(super) const PAUSE: Duration = Duration::from_millis(700);
 pub(super) fn of_kind(kind: Kind) -> impl Fn(CommandError) -> Error {
     move |error| {
         let error = Error::from(error);
-        if error.kind() == Kind::Storage {
+        if matches!(error.kind(), Kind::Storage | Kind::Interrupted) {
             error
         } else {
             error.with_kind(kind)
@@ -265,5 +265,18 @@ mod tests {
         ] {
             assert_ne!(first, other);
         }
+    }
+
+    #[test]
+    fn an_interruption_stays_one_whatever_was_being_done() {
+        let failed = |cause| CommandError {
+            command: "ctr images import".into(),
+            place: "test".into(),
+            failure: sampan_driver::Failure::Io(std::io::Error::from(cause)),
+            output: sampan_driver::Output::default(),
+        };
+        let kind = |cause| of_kind(Kind::Runtime)(failed(cause)).kind();
+        assert_eq!(kind(std::io::ErrorKind::Interrupted), Kind::Interrupted);
+        assert_eq!(kind(std::io::ErrorKind::BrokenPipe), Kind::Runtime);
     }
 }

@@ -132,11 +132,7 @@ impl Step for Connect {
         let profile = run.profile()?;
         let spec = machine::spec(run.ctx, profile)?;
         let endpoint = run.driver.endpoint(&spec)?;
-        let by_cloud_init = run
-            .bundle
-            .as_ref()
-            .is_some_and(|bundle| bundle.manifest.base == cloud::BASE);
-        let deadline = if by_cloud_init {
+        let deadline = if by_cloud_init(run) {
             CLOUD_SSH_DEADLINE
         } else {
             SSH_DEADLINE
@@ -165,6 +161,16 @@ fn unreachable(run: &Run<'_>, error: Error) -> Error {
         Ok(false) => Error::new(Kind::Driver, "the machine ended while it booted")
             .hint("see its serial log below profiles/NAME/machine, then start again")
             .because(error),
+        _ if by_cloud_init(run) => error.hint(
+            "cloud-init lets nobody in before it has made the keys: what it said is at the end of the machine's serial log",
+        ),
         _ => error,
     }
+}
+
+/// Whether the guest is set up by cloud-init.
+fn by_cloud_init(run: &Run<'_>) -> bool {
+    run.bundle
+        .as_ref()
+        .is_some_and(|bundle| bundle.manifest.base == cloud::BASE)
 }
