@@ -30,7 +30,7 @@ pub enum PortVerb {
         #[arg(value_name = "HOST:GUEST")]
         rule: Rule,
     },
-    /// List them, and where they listen
+    /// List them and the ports of Docker's own containers, and where they listen
     #[command(visible_alias = "ls")]
     List {
         /// table, or json

@@ -49,6 +49,16 @@ pub enum Publishing {
 /// # Errors
 /// [`Kind::NotFound`] without such a profile, [`Kind::NotRunning`] when its machine does not run.
 pub fn access(ctx: &Context, name: &str) -> Result<Access> {
+    let access = reach(ctx, name)?;
+    // Whoever reaches into a running cluster heals what publishes its ports.
+    if access.driver.features().publishing {
+        supervisor::nudge(ctx, name, false);
+    }
+    Ok(access)
+}
+
+/// As [`access`], for what publishes the ports itself.
+pub(super) fn reach(ctx: &Context, name: &str) -> Result<Access> {
     let machine = Machine::open(ctx, name)?;
     match machine.state()? {
         MachineState::Running => {}
@@ -64,10 +74,6 @@ pub fn access(ctx: &Context, name: &str) -> Result<Access> {
                     .hint(format!("run `sampan start -p {name}`")),
             );
         }
-    }
-    // Whoever reaches into a running cluster heals what publishes its ports.
-    if machine.driver.features().publishing {
-        supervisor::nudge(ctx, name, false);
     }
     Ok(Access {
         endpoint: machine.driver.endpoint(&machine.spec)?,
@@ -88,6 +94,11 @@ pub fn is_paused(ctx: &Context, name: &str) -> Result<bool> {
 }
 
 impl Access {
+    /// The guest's own address, where the host reaches it by that.
+    pub(super) fn own_address(&self) -> Option<IpAddr> {
+        (!self.driver.features().forwards).then_some(self.profile.address)
+    }
+
     /// How the ports of this cluster's services get to the host.
     pub fn publishing(&self) -> Publishing {
         let features = self.driver.features();

@@ -1,4 +1,8 @@
-//! `port`: the user's own forwards.
+//! `port`: the user's own forwards, and those of Docker's own containers.
+
+use std::net::SocketAddr;
+
+use serde::Serialize;
 
 use crate::cli::TableFormat;
 use crate::cli::publish::{PortArgs, PortVerb};
@@ -6,6 +10,7 @@ use crate::cluster::{self, Context};
 use crate::error::{Error, Kind, Result};
 use crate::progress::Reporter;
 use crate::supervisor;
+use crate::supervisor::ContainerPort;
 use crate::supervisor::ports::{self, Place, Rule, RuleState};
 use crate::ui::Table;
 
@@ -23,8 +28,8 @@ pub(super) fn run(app: &App, args: &PortArgs) -> Result<u8> {
     Ok(0)
 }
 
-/// What has become of all rules; none in a cluster that does not run.
-fn states(ctx: &Context, name: &str) -> Result<Option<Vec<RuleState>>> {
+/// What has become of all rules, and the ports of containers; none in a cluster that does not run.
+fn states(ctx: &Context, name: &str) -> Result<Option<(Vec<RuleState>, Vec<ContainerPort>)>> {
     match supervisor::rules(ctx, name) {
         Ok(states) => Ok(Some(states)),
         Err(error) if error.kind() == Kind::NotRunning => Ok(None),
@@ -51,7 +56,7 @@ fn add(app: &App, ctx: &Context, name: &str, rule: Rule) -> Result<()> {
         rules.sort();
         ports::save(&files, &rules)?;
     }
-    let Some(states) = states(ctx, name)? else {
+    let Some((states, _)) = states(ctx, name)? else {
         app.ui.info(&format!("{rule} is there when the cluster runs"));
         return Ok(());
     };
@@ -77,33 +82,57 @@ fn add(app: &App, ctx: &Context, name: &str, rule: Rule) -> Result<()> {
     }
 }
 
+/// One line of a list.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Line<'a> {
+    Rule(&'a RuleState),
+    Container(&'a ContainerPort),
+}
+
 fn list(app: &App, ctx: &Context, name: &str, output: TableFormat) -> Result<()> {
-    let states = match states(ctx, name)? {
-        Some(states) => states,
-        None => stopped(ports::load(&ctx.layout.profile(name))?),
+    let (states, containers) = match states(ctx, name)? {
+        Some(known) => known,
+        None => (stopped(ports::load(&ctx.layout.profile(name))?), Vec::new()),
     };
+    let lines = states.iter().map(Line::Rule);
+    let lines: Vec<_> = lines.chain(containers.iter().map(Line::Container)).collect();
     match output {
-        TableFormat::Json => app.ui.json(&states),
-        TableFormat::Table if states.is_empty() => app.ui.info("there are no ports of your own"),
+        TableFormat::Json => app.ui.json(&lines),
+        TableFormat::Table if lines.is_empty() => app.ui.info("there are no ports of your own"),
         TableFormat::Table => {
-            let mut table = Table::new(&["Port", "Node's Port", "Protocol", "Here"]);
-            for RuleState { rule, at, trouble } in &states {
-                let here = match (at, trouble) {
-                    (Some(at), _) => at.to_string(),
-                    (None, Some(trouble)) => trouble.clone(),
-                    (None, None) => "when the cluster runs".to_owned(),
-                };
-                table.row(&[
-                    rule.host.to_string(),
-                    rule.guest.to_string(),
-                    rule.protocol.to_string(),
-                    here,
-                ]);
+            let mut table = Table::new(&["Port", "Node's Port", "Protocol", "Container", "Here"]);
+            for line in &lines {
+                table.row(&row(line));
             }
             app.ui.line(&table.to_string());
         }
     }
     Ok(())
+}
+
+fn row(line: &Line<'_>) -> [String; 5] {
+    let here = |at: Option<SocketAddr>, trouble: &Option<String>| match (at, trouble) {
+        (Some(at), _) => at.to_string(),
+        (None, Some(trouble)) => trouble.clone(),
+        (None, None) => "when the cluster runs".to_owned(),
+    };
+    match line {
+        Line::Rule(RuleState { rule, at, trouble }) => [
+            rule.host.to_string(),
+            rule.guest.to_string(),
+            rule.protocol.to_string(),
+            String::new(),
+            here(*at, trouble),
+        ],
+        Line::Container(port) => [
+            port.at.map_or(port.guest, |at| at.port()).to_string(),
+            port.guest.to_string(),
+            port.protocol.to_string(),
+            format!("{}:{}", port.container, port.port),
+            here(port.at, &port.trouble),
+        ],
+    }
 }
 
 fn stopped(rules: Vec<Rule>) -> Vec<RuleState> {

@@ -8,7 +8,7 @@ use crate::cli::publish::TunnelArgs;
 use crate::error::{Error, Kind, Result};
 use crate::progress::Reporter;
 use crate::supervisor::ports::RuleState;
-use crate::supervisor::{self, Publication};
+use crate::supervisor::{self, ContainerPort, Publication};
 use crate::ui::Table;
 
 use super::App;
@@ -29,15 +29,15 @@ pub(super) fn run(app: &App, args: &TunnelArgs) -> Result<u8> {
     let name = app.profile()?;
     supervisor::ensure(&ctx, &name)?;
     let mut told: Option<Told> = None;
-    let ended = supervisor::follow(&ctx, &name, |published, rules, trouble| {
+    let ended = supervisor::follow(&ctx, &name, |published, containers, rules, trouble| {
         if let Some(trouble) = trouble {
             app.ui.warn(&format!("services are not known: {trouble}"));
             return;
         }
-        let now = described(published, rules);
+        let now = described(published, containers, rules);
         match &told {
             None => {
-                show(app, published, rules);
+                show(app, published, containers, rules);
                 app.ui
                     .info("services appear and disappear by themselves; Ctrl-C ends this");
             }
@@ -52,7 +52,7 @@ pub(super) fn run(app: &App, args: &TunnelArgs) -> Result<u8> {
     }
 }
 
-fn described(published: &[Publication], rules: &[RuleState]) -> Told {
+fn described(published: &[Publication], containers: &[ContainerPort], rules: &[RuleState]) -> Told {
     let services = published.iter().map(|publication| {
         let Publication {
             namespace,
@@ -74,7 +74,11 @@ fn described(published: &[Publication], rules: &[RuleState]) -> Told {
             place(state.at.as_ref(), state.trouble.as_deref()),
         )
     });
-    services.chain(rules).collect()
+    let containers = containers.iter().map(|port| {
+        let what = format!("container {} {}/{}", port.container, port.guest, port.protocol);
+        (what, place(port.at.as_ref(), port.trouble.as_deref()))
+    });
+    services.chain(containers).chain(rules).collect()
 }
 
 fn kind(publication: &Publication) -> &'static str {
@@ -93,8 +97,8 @@ fn place(at: Option<&std::net::SocketAddr>, trouble: Option<&str>) -> String {
     }
 }
 
-fn show(app: &App, published: &[Publication], rules: &[RuleState]) {
-    if published.is_empty() && rules.is_empty() {
+fn show(app: &App, published: &[Publication], containers: &[ContainerPort], rules: &[RuleState]) {
+    if published.is_empty() && containers.is_empty() && rules.is_empty() {
         app.ui.info("nothing is published");
         return;
     }
@@ -106,6 +110,15 @@ fn show(app: &App, published: &[Publication], rules: &[RuleState]) {
             format!("{}/{}", publication.port, publication.protocol),
             kind(publication).to_owned(),
             place(publication.at.as_ref(), publication.trouble.as_deref()),
+        ]);
+    }
+    for port in containers {
+        table.row(&[
+            String::new(),
+            port.container.clone(),
+            format!("{}/{}", port.guest, port.protocol),
+            "container".to_owned(),
+            place(port.at.as_ref(), port.trouble.as_deref()),
         ]);
     }
     for state in rules {

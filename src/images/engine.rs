@@ -44,19 +44,7 @@ impl Engine {
     /// # Errors
     /// When a file cannot be read or holds something else.
     pub fn new(address: SocketAddr, certificates: &Path) -> Result<Self> {
-        crate::docker_env::check_certificates(certificates)?;
-        let read = |name: &str| {
-            let path = certificates.join(name);
-            std::fs::read(&path).map_err(Error::io(&path))
-        };
-        let wrong = |source: reqwest::Error| {
-            let message = format!("{}: docker's certificates are damaged", certificates.display());
-            Error::new(Kind::HostConfig, message)
-                .because(source)
-                .hint("run `sampan stop`, then `sampan start`, to have them made anew")
-        };
-        let authority = Certificate::from_pem(&read("ca.pem")?).map_err(wrong)?;
-        let identity = Identity::from_pkcs8_pem(&read("cert.pem")?, &read("key.pem")?).map_err(wrong)?;
+        let (authority, identity) = trust(certificates)?;
         let client = Client::builder()
             .tls_built_in_root_certs(false)
             .add_root_certificate(authority)
@@ -215,6 +203,27 @@ impl Engine {
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.base))
     }
+}
+
+/// What opens a node's Docker: whom to trust, and who the user is; from ca.pem, cert.pem and key.pem in a directory.
+///
+/// # Errors
+/// When a file cannot be read or holds something else.
+pub(crate) fn trust(certificates: &Path) -> Result<(Certificate, Identity)> {
+    crate::docker_env::check_certificates(certificates)?;
+    let read = |name: &str| {
+        let path = certificates.join(name);
+        std::fs::read(&path).map_err(Error::io(&path))
+    };
+    let wrong = |source: reqwest::Error| {
+        let message = format!("{}: docker's certificates are damaged", certificates.display());
+        Error::new(Kind::HostConfig, message)
+            .because(source)
+            .hint("run `sampan stop`, then `sampan start`, to have them made anew")
+    };
+    let authority = Certificate::from_pem(&read("ca.pem")?).map_err(wrong)?;
+    let identity = Identity::from_pkcs8_pem(&read("cert.pem")?, &read("key.pem")?).map_err(wrong)?;
+    Ok((authority, identity))
 }
 
 /// Docker's words until it is done.

@@ -15,6 +15,7 @@ mod parts;
 mod unpacked;
 
 pub use credentials::{Login, credentials, login_to};
+pub(crate) use engine::trust;
 pub use engine::{Engine, Said};
 pub use list::{Listed, list};
 pub use load::{Loaded, Node, load};

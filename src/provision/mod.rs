@@ -36,7 +36,7 @@ use sha2::{Digest, Sha256};
 
 pub use api::{Api, SERVER_NAME};
 pub use last_words::last_words;
-pub use wake::{rename, wake};
+pub use wake::{rename, renew, wake};
 
 use crate::error::{Error, Kind, Result};
 use crate::pki::docker::Served;

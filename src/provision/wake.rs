@@ -22,12 +22,33 @@ pub fn wake(node: &Node<'_>, is_fork: bool) -> Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let wake = Command::new("sh")
         .args(["-s", "--", &format!("{:.3}", now.as_secs_f64()), &randomness, &id])
-        .stdin(format!("{}{}{}", render::file("wake/wake")?, certs::SHOW, docker::SHOW).into_bytes())
+        .stdin(format!("{}{}", render::file("wake/wake")?, show()).into_bytes())
         .deadline(DEADLINE);
     node.cancel.check()?;
     let shown = node.runner.run(&wake)?.stdout;
-    certs::renew_if_near_end(node, certs::days_left(&shown)?)?;
-    docker::renew_if_other(node, &shown)
+    renew_what_ends(node, &shown)
+}
+
+/// Looks whether the certificates of a guest that has run for long are still good, and renews them where they are near their end; Docker's
+/// is made by the host before.
+///
+/// # Errors
+/// As [`wake`].
+pub fn renew(node: &Node<'_>) -> Result<()> {
+    let show = Command::new("sh").arg("-s").stdin(show()).deadline(DEADLINE);
+    node.cancel.check()?;
+    let shown = node.runner.run(&show)?.stdout;
+    renew_what_ends(node, &shown)
+}
+
+/// Prints all certificates that matter.
+fn show() -> String {
+    format!("{}{}", certs::SHOW, docker::SHOW)
+}
+
+fn renew_what_ends(node: &Node<'_>, shown: &[u8]) -> Result<()> {
+    certs::renew_if_near_end(node, certs::days_left(shown)?)?;
+    docker::renew_if_other(node, shown)
 }
 
 /// Tells the cluster what the profile of a fork is called; its node keeps its name.

@@ -5,19 +5,22 @@ use std::net::SocketAddr;
 
 use sampan_driver::{Driver, DriverError, Forward, MachineSpec, PortForward, Protocol, refused};
 
-use super::Publication;
+use super::containers::Container;
 use super::plan::{self, Forwards, Given, Ground, Plan, Slot};
 use super::ports::{Rule, RuleState};
 use super::service::Service;
+use super::{ContainerPort, Publication};
 
 /// How often places are chosen anew in one go, when somebody else was quicker.
 const ROUNDS: usize = 4;
 
-/// What Services and the user want right now.
+/// What Services, containers and the user want right now.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Wanted {
     /// None before the apiserver was asked: then what is published of Services stays.
     pub(super) services: Option<Vec<Service>>,
+    /// None before Docker was asked: then all that is published stays.
+    pub(super) containers: Option<Vec<Container>>,
     pub(super) rules: Vec<Rule>,
 }
 
@@ -25,6 +28,7 @@ pub(super) struct Wanted {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Outcome {
     pub(super) published: Vec<Publication>,
+    pub(super) containers: Vec<ContainerPort>,
     pub(super) rules: Vec<RuleState>,
     /// Services were known.
     pub(super) complete: bool,
@@ -86,13 +90,15 @@ impl Board {
             Ok(all.filter(|(slot, _)| !ground.reserved.contains(slot)).collect())
         };
         let mut avoid = BTreeSet::new();
+        let services = wanted.services.as_deref();
+        let containers = wanted.containers.as_deref().unwrap_or_default();
+        let all_known = services.is_some() && wanted.containers.is_some();
         for round in 1..=ROUNDS {
             let now = there(ports)?;
-            let services = wanted.services.as_deref();
             let given = match (&self.given, services) {
                 (Some(given), _) => given.clone(),
                 // What another supervisor of this machine chose stays.
-                (None, Some(services)) => recovered(services, &now),
+                (None, Some(services)) => recovered(services, containers, &now),
                 (None, None) => Given::new(),
             };
             let mut usable = |slot: Slot| {
@@ -101,11 +107,12 @@ impl Board {
             let plan = plan::plan(
                 ground,
                 services.unwrap_or_default(),
+                containers,
                 &wanted.rules,
                 &given,
                 &mut usable,
             );
-            let troubles = change(ports, spec, &now, &plan, services.is_some(), outcome);
+            let troubles = change(ports, spec, &now, &plan, all_known, outcome);
             let movable = |slot: &Slot| plan.given.values().any(|port| *port == slot.1.port());
             let moved: Vec<Slot> = troubles
                 .iter()
@@ -118,7 +125,7 @@ impl Board {
                     .iter()
                     .any(|(protocol, host)| (*protocol, host.port()) == (key.protocol, *port))
             });
-            self.given = services.is_some().then_some(given);
+            self.given = all_known.then_some(given);
             if moved.is_empty() || round == ROUNDS {
                 finish(plan, &troubles, outcome);
                 break;
@@ -194,6 +201,13 @@ fn finish(plan: Plan, troubles: &[(Forward, String)], outcome: &mut Outcome) {
         }
         outcome.published.push(publication);
     }
+    for (mut port, forward) in plan.containers {
+        if let Some(forward) = forward {
+            port.trouble = trouble(&forward);
+            port.at = port.trouble.is_none().then_some(forward.host);
+        }
+        outcome.containers.push(port);
+    }
     for (rule, forward) in plan.rules {
         let trouble = match &forward {
             Ok(forward) => trouble(forward),
@@ -207,18 +221,30 @@ fn finish(plan: Plan, troubles: &[(Forward, String)], outcome: &mut Outcome) {
     }
 }
 
-/// Places of load balancers, from forwards that are there: those that lead to their node port and are not it.
-fn recovered(services: &[Service], now: &Forwards) -> Given {
+/// Places of load balancers and containers, from forwards that are there: those that lead to their node port and are not it.
+fn recovered(services: &[Service], containers: &[Container], now: &Forwards) -> Given {
     let mut given = Given::new();
+    let found = |protocol: Protocol, node_port: u16| {
+        let leads = |((of, host), guest): &(&Slot, &u16)| {
+            *of == protocol && **guest == node_port && host.port() != node_port
+        };
+        now.iter().find(leads).map(|((_, host), _)| host.port())
+    };
+    for container in containers {
+        for port in &container.ports {
+            if let Some(protocol) = port.protocol
+                && let Some(host) = found(protocol, port.public)
+            {
+                given.insert(plan::container_key(container, port.public, protocol), host);
+            }
+        }
+    }
     for service in services {
         for port in &service.ports {
             let (Some(protocol), Some(node_port)) = (port.protocol, port.node_port) else {
                 continue;
             };
-            let mut found = now.iter().filter(|((of, host), guest)| {
-                *of == protocol && **guest == node_port && host.port() != node_port
-            });
-            if let Some(((_, host), _)) = found.next() {
+            if let Some(host) = found(protocol, node_port) {
                 let key = plan::Key {
                     service: service.id(),
                     uid: service.uid.clone(),
@@ -226,7 +252,7 @@ fn recovered(services: &[Service], now: &Forwards) -> Given {
                     port: port.port,
                     for_load_balancer: service.kind == Some(super::service::Kind::LoadBalancer),
                 };
-                given.insert(key, host.port());
+                given.insert(key, host);
             }
         }
     }

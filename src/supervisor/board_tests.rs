@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sampan_driver::{Disk, Endpoint, Features, Health, MachineState};
 
+use super::super::containers;
 use super::super::service::{Kind, Port};
 use super::*;
 
@@ -151,6 +152,7 @@ fn service(name: &str, kind: Kind, port: u16, node_port: u16) -> Service {
 fn wanted(services: &[Service]) -> Wanted {
     Wanted {
         services: Some(services.to_vec()),
+        containers: Some(Vec::new()),
         rules: Vec::new(),
     }
 }
@@ -230,13 +232,55 @@ fn before_services_are_known_what_is_published_stays_and_a_new_supervisor_keeps_
     let rules = vec!["9000:80".parse().unwrap()];
     let outcome = second.apply(&Wanted {
         services: None,
+        containers: Some(Vec::new()),
         rules: rules.clone(),
     });
     assert!(!outcome.complete && outcome.rules[0].at.is_some());
     assert_eq!(ports(&host), [(9000, 80), (9081, 31000), (31000, 31000)]);
     second.apply(&Wanted {
         services: Some(services.to_vec()),
+        containers: Some(Vec::new()),
         rules,
     });
     assert_eq!(ports(&host), [(9000, 80), (9081, 31000), (31000, 31000)]);
+}
+
+#[test]
+fn ports_of_containers_come_and_go_and_stay_until_docker_was_asked() {
+    let host = Host::default();
+    host.others.lock().unwrap().push(8081);
+    let web = Container {
+        id: "abc".into(),
+        name: "web".into(),
+        ports: [8080, 8081]
+            .map(|public| containers::Port {
+                public,
+                protocol: Some(Protocol::Tcp),
+                only_at: None,
+                private: 80,
+            })
+            .to_vec(),
+    };
+    let wanted = |containers: Option<&[Container]>| Wanted {
+        services: Some(Vec::new()),
+        containers: containers.map(<[_]>::to_vec),
+        rules: Vec::new(),
+    };
+    let outcome = board(&host).apply(&wanted(Some(std::slice::from_ref(&web))));
+    assert!(outcome.again);
+    assert_eq!(outcome.containers[0].at, Some((address(), 8080).into()));
+    let trouble = outcome.containers[1].trouble.as_deref().unwrap();
+    assert!(
+        trouble.contains("8081 of 127.77.1.77 is in use by another"),
+        "{trouble}"
+    );
+    host.others.lock().unwrap().clear();
+    let mut second = board(&host);
+    second.apply(&wanted(None));
+    assert_eq!(ports(&host), [(8080, 8080)]);
+    let outcome = second.apply(&wanted(Some(&[web])));
+    assert!(!outcome.again);
+    assert_eq!(ports(&host), [(8080, 8080), (8081, 8081)]);
+    second.apply(&wanted(Some(&[])));
+    assert_eq!(ports(&host), []);
 }

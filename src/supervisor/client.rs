@@ -11,10 +11,10 @@ use process_wrap::std::{ChildWrapper, CommandWrap, ProcessSession};
 use rustix::process::{Pid, Signal, kill_process};
 use sampan_driver::MachineState;
 
-use super::Publication;
 use super::ports::RuleState;
 use super::protocol::{self, Answer, Ask, LINE_LIMIT, VERSION};
 use super::socket;
+use super::{ContainerPort, Publication};
 use crate::cluster::{self, Context};
 use crate::error::{Error, Kind, Result};
 use crate::layout::ProfileLayout;
@@ -96,12 +96,13 @@ pub fn published(ctx: &Context, profile: &str) -> Result<Vec<Publication>> {
     }
 }
 
-/// What has become of the user's own forwards ([`super::ports`]), after they were read anew.
+/// What has become of the user's own forwards ([`super::ports`]), after they were read anew, and of the ports of Docker's own containers.
 ///
 /// # Errors
 /// As [`ensure`].
-pub fn rules(ctx: &Context, profile: &str) -> Result<Vec<RuleState>> {
-    Ok(asked(ctx, profile, Ask::Rules)?.rules)
+pub fn rules(ctx: &Context, profile: &str) -> Result<(Vec<RuleState>, Vec<ContainerPort>)> {
+    let answer = asked(ctx, profile, Ask::Rules)?;
+    Ok((answer.rules, answer.containers))
 }
 
 /// Tells what is published, and again whenever that changes, until the context is cancelled. A supervisor that dies is started again.
@@ -111,7 +112,7 @@ pub fn rules(ctx: &Context, profile: &str) -> Result<Vec<RuleState>> {
 pub fn follow(
     ctx: &Context,
     profile: &str,
-    mut changed: impl FnMut(&[Publication], &[RuleState], Option<&str>),
+    mut changed: impl FnMut(&[Publication], &[ContainerPort], &[RuleState], Option<&str>),
 ) -> Result<()> {
     /// How often the context is looked at.
     const TICK: Duration = Duration::from_millis(200);
@@ -128,7 +129,8 @@ pub fn follow(
             match stream.read_until(b'\n', &mut line) {
                 Ok(_) if line.ends_with(b"\n") => {
                     if let Ok(answer) = serde_json::from_slice::<Answer>(&line) {
-                        changed(&answer.published, &answer.rules, answer.trouble.as_deref());
+                        let trouble = answer.trouble.as_deref();
+                        changed(&answer.published, &answer.containers, &answer.rules, trouble);
                     }
                     line.clear();
                 }

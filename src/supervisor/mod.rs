@@ -1,5 +1,5 @@
 //! The supervisor: one detached process for each running profile (`sampan supervise`) that keeps the host's ports equal to what the
-//! cluster's Services want, and the guest's clock right. It is found through a socket in the profile's directory; if it dies, what is
+//! cluster's Services and Docker's own containers want, and the guest's clock right. It is found through a socket in the profile's directory; if it dies, what is
 //! published stays, and the next command that needs it starts it again. It ends with the machine.
 //!
 //! | module    | responsible for                                                                 |
@@ -8,6 +8,7 @@
 //! | `protocol`, `socket` | what is said, and the socket it is said through                      |
 //! | `ports`   | the user's own forwards: `ports.toml`                                           |
 //! | `service` | what of a Service matters here                                                  |
+//! | `containers` | ports of Docker's own containers                                            |
 //! | `plan`    | from Services to wanted forwards, and what to change; no side effects            |
 //! | `board`   | what is published: makes the driver's forwards equal to the plan                 |
 //! | `api`     | watching Services; their status and events                                      |
@@ -19,6 +20,7 @@ mod api;
 mod board;
 mod client;
 mod clock;
+mod containers;
 mod log;
 mod plan;
 pub mod ports;
@@ -36,6 +38,23 @@ use serde::{Deserialize, Serialize};
 pub(crate) use client::{end, nudge};
 pub use client::{ensure, follow, published, rules};
 pub use run::run;
+
+/// One port of one of Docker's own containers, and where the host reaches it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerPort {
+    /// The container's name.
+    pub container: String,
+    /// The port in the container.
+    pub port: u16,
+    /// The node's port that leads to it (`docker run -p`).
+    pub guest: u16,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Where the host reaches it; none while there is trouble.
+    pub at: Option<SocketAddr>,
+    /// Why it is not reached, in words for people.
+    pub trouble: Option<String>,
+}
 
 /// One port of one Service, and where the host reaches it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,13 +1,14 @@
-//! From Services to wanted forwards, and from what is there to what is to be changed. Nothing here has an effect.
+//! From Services and containers to wanted forwards, and from what is there to what is to be changed. Nothing here has an effect.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use sampan_driver::{Forward, Protocol};
 
-use super::Publication;
+use super::containers::{self, Container};
 use super::ports::Rule;
 use super::service::{Id, Kind, Port, Service};
+use super::{ContainerPort, Publication};
 
 /// A place on the host.
 pub(super) type Slot = (Protocol, SocketAddr);
@@ -29,7 +30,7 @@ pub(super) struct Ground {
     pub(super) reserved: BTreeSet<Slot>,
 }
 
-/// A port of a Service that was given a place.
+/// A port that was given a place. A container is a service without a namespace, and its ID its uid.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
     pub(super) service: Id,
@@ -47,6 +48,8 @@ pub(super) type Given = BTreeMap<Key, u16>;
 pub(super) struct Plan {
     /// Ports of Services, with where they belong; none where there is trouble already.
     pub(super) services: Vec<(Publication, Option<Forward>)>,
+    /// Ports of containers, in the same way.
+    pub(super) containers: Vec<(ContainerPort, Option<Forward>)>,
     /// The user's own, in their order.
     pub(super) rules: Vec<(Rule, Result<Forward, String>)>,
     /// Places to be remembered.
@@ -57,11 +60,12 @@ impl Plan {
     /// All forwards of it.
     pub(super) fn forwards(&self) -> Forwards {
         let services = self.services.iter().filter_map(|(_, forward)| *forward);
+        let containers = self.containers.iter().filter_map(|(_, forward)| *forward);
         let rules = self
             .rules
             .iter()
             .filter_map(|(_, forward)| forward.as_ref().ok().copied());
-        services.chain(rules).map(entry).collect()
+        services.chain(containers).chain(rules).map(entry).collect()
     }
 }
 
@@ -83,11 +87,12 @@ pub(super) fn diff(there: &Forwards, wanted: &Forwards) -> (Vec<Forward>, Vec<Fo
     (missing(there, wanted), missing(wanted, there))
 }
 
-/// Gives every port its place: first the user's own, then ports of the node, then load balancers from the oldest on, where those that had
-/// a place before keep it. `usable` says whether a place could be listened on.
+/// Gives every port its place: first the user's own, then ports of the node, then load balancers that had a place before, then containers, then
+/// other load balancers from the oldest on. `usable` says whether a place could be listened on.
 pub(super) fn plan(
     ground: &Ground,
     services: &[Service],
+    containers: &[Container],
     rules: &[Rule],
     given: &Given,
     usable: &mut dyn FnMut(Slot) -> bool,
@@ -95,6 +100,7 @@ pub(super) fn plan(
     let lives = |key: &Key| {
         let mut all = services.iter();
         all.any(|service| service.uid == key.uid && service.id() == key.service)
+            || containers.iter().any(|container| container.id == key.uid)
     };
     let kept = given.iter().filter(|(key, _)| lives(key));
     let mut planner = Planner {
@@ -125,6 +131,13 @@ pub(super) fn plan(
     for keeps in [true, false] {
         for (service, port) in &ports {
             planner.balanced_port(service, port, keeps);
+        }
+        // They are where they were asked for or not at all; who may be anywhere makes room for them, but does not move.
+        for container in containers.iter().filter(|_| keeps) {
+            container
+                .ports
+                .iter()
+                .for_each(|port| planner.container_port(container, port));
         }
     }
     let order = |entry: &(Publication, Option<Forward>)| {
@@ -212,6 +225,53 @@ impl Planner<'_> {
         self.settle(publication, key, place, node_port);
     }
 
+    /// A container's port p is at p; a low one that this user may not listen on at p + 8000. Where the address is shared with others, at the
+    /// nearest that is free. One that somebody else has is tried all the same, until it is free.
+    fn container_port(&mut self, container: &Container, port: &containers::Port) {
+        let mut entry = ContainerPort {
+            container: container.name.clone(),
+            port: port.private,
+            guest: port.public,
+            protocol: port.protocol.unwrap_or_default(),
+            at: None,
+            trouble: None,
+        };
+        let (Some(protocol), None) = (port.protocol, port.only_at) else {
+            entry.trouble = Some(match port.only_at {
+                Some(at) => format!("it is published at {at} of the node only"),
+                None => "SCTP cannot be published".to_owned(),
+            });
+            self.plan.containers.push((entry, None));
+            return;
+        };
+        let public = port.public;
+        let key = container_key(container, public, protocol);
+        let low = (public < 1024).then_some(public + LOW_PORTS_AT);
+        let others = after(public).filter(|_| !self.ground.exact);
+        let candidates: Vec<u16> = [public].into_iter().chain(low).chain(others).collect();
+        let own = self.slot(protocol, public);
+        let tried = Some(public).filter(|_| !self.taken.contains(&own));
+        let Some(place) = self.place(&key, protocol, candidates.into_iter()).or(tried) else {
+            entry.trouble = Some(format!(
+                "port {public} of {} is in use by sampan itself, a service or `sampan port`",
+                self.ground.address
+            ));
+            self.plan.containers.push((entry, None));
+            return;
+        };
+        let slot = self.slot(protocol, place);
+        self.taken.insert(slot);
+        if place != public {
+            self.plan.given.insert(key, place);
+        }
+        let forward = Forward {
+            host: slot.1,
+            guest_port: public,
+            protocol,
+        };
+        self.plan.containers.push((entry, Some(forward)));
+    }
+
     /// The place that was given before, or the first that can be given.
     fn place(&mut self, key: &Key, protocol: Protocol, candidates: impl Iterator<Item = u16>) -> Option<u16> {
         self.given
@@ -250,6 +310,16 @@ impl Planner<'_> {
             self.plan.given.insert(key, place);
         }
         self.plan.services.push((publication, Some(forward)));
+    }
+}
+
+pub(super) fn container_key(container: &Container, public: u16, protocol: Protocol) -> Key {
+    Key {
+        service: (String::new(), container.name.clone()),
+        uid: container.id.clone(),
+        protocol,
+        port: public,
+        for_load_balancer: false,
     }
 }
 

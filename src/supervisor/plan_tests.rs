@@ -49,7 +49,7 @@ fn places(plan: &Plan) -> Vec<String> {
 }
 
 fn plan_of(services: &[Service], usable: impl Fn(u16) -> bool) -> Plan {
-    plan(&ground(true), services, &[], &Given::new(), &mut |slot| {
+    plan(&ground(true), services, &[], &[], &Given::new(), &mut |slot| {
         usable(slot.1.port())
     })
 }
@@ -93,7 +93,7 @@ fn a_place_that_was_given_stays_though_a_better_one_is_free_or_an_older_service_
     let mut services = vec![service("b", Kind::LoadBalancer, &[(80, 31000)])];
     let first = plan_of(&services, |port| port != 80);
     services.insert(0, service("a", Kind::LoadBalancer, &[(8080, 31001)]));
-    let second = plan(&ground(true), &services, &[], &first.given, &mut |_| true);
+    let second = plan(&ground(true), &services, &[], &[], &first.given, &mut |_| true);
     assert_eq!(
         places(&second),
         [
@@ -106,7 +106,7 @@ fn a_place_that_was_given_stays_though_a_better_one_is_free_or_an_older_service_
     // Another object of the same name begins anew.
     services.remove(0);
     services[0].uid = "new".into();
-    let third = plan(&ground(true), &services, &[], &second.given, &mut |_| true);
+    let third = plan(&ground(true), &services, &[], &[], &second.given, &mut |_| true);
     assert_eq!(places(&third), ["b 31000->31000", "b 80->31000"]);
 }
 
@@ -117,7 +117,9 @@ fn the_machines_own_ports_and_the_users_are_nobody_elses() {
         service("web", Kind::NodePort, &[(80, 30080)]),
         service("api", Kind::LoadBalancer, &[(6443, 31000)]),
     ];
-    let plan = plan(&ground(true), &services, &rules, &Given::new(), &mut |_| true);
+    let plan = plan(&ground(true), &services, &[], &rules, &Given::new(), &mut |_| {
+        true
+    });
     assert!(
         plan.rules[0].1.is_ok() && plan.rules[1].1.is_err(),
         "{:?}",
@@ -131,7 +133,7 @@ fn the_machines_own_ports_and_the_users_are_nobody_elses() {
 #[test]
 fn where_the_address_is_shared_the_nearest_free_port_is_taken() {
     let services = [service("web", Kind::NodePort, &[(80, 30080)])];
-    let plan = plan(&ground(false), &services, &[], &Given::new(), &mut |slot| {
+    let plan = plan(&ground(false), &services, &[], &[], &Given::new(), &mut |slot| {
         slot.1.port() > 30081
     });
     assert_eq!(places(&plan), ["web 30082->30080"]);
@@ -150,6 +152,81 @@ fn what_has_no_node_port_or_no_protocol_of_ours_says_so() {
         "{places:?}"
     );
     assert_eq!(places.len(), 2);
+    assert!(plan.forwards().is_empty());
+}
+
+fn container(name: &str, ports: &[u16]) -> Container {
+    let port = |&public: &u16| containers::Port {
+        public,
+        protocol: Some(Protocol::Tcp),
+        only_at: None,
+        private: 80,
+    };
+    Container {
+        id: format!("id-{name}"),
+        name: name.into(),
+        ports: ports.iter().map(port).collect(),
+    }
+}
+
+fn container_places(plan: &Plan) -> Vec<String> {
+    let line = |(port, forward): &(ContainerPort, Option<Forward>)| match forward {
+        Some(forward) => format!(
+            "{} {}->{}",
+            port.container,
+            forward.host.port(),
+            forward.guest_port
+        ),
+        None => format!("{} {}", port.container, port.trouble.as_deref().unwrap_or("?")),
+    };
+    plan.containers.iter().map(line).collect()
+}
+
+#[test]
+fn containers_are_where_they_were_asked_for() {
+    let containers = [container("web", &[80, 8081]), container("api", &[6443, 30080])];
+    let services = [
+        service("web", Kind::NodePort, &[(80, 30080)]),
+        service("lb", Kind::LoadBalancer, &[(8081, 31000)]),
+    ];
+    let of = |given: &Given, usable: fn(u16) -> bool| {
+        plan(&ground(true), &services, &containers, &[], given, &mut |slot| {
+            usable(slot.1.port())
+        })
+    };
+    let all = of(&Given::new(), |_| true);
+    let places = container_places(&all);
+    assert_eq!(places[..2], ["web 80->80", "web 8081->8081"]);
+    assert!(
+        places[2..]
+            .iter()
+            .all(|place| place.contains("in use by sampan itself"))
+    );
+    // A load balancer that comes later moves; one that was there before does not.
+    assert!(self::places(&all).contains(&"lb 8082->31000".to_owned()));
+    let first = plan_of(&services, |_| true);
+    let places = container_places(&of(&first.given, |_| true));
+    assert!(places[1].contains("in use by sampan itself"), "{places:?}");
+    // A user who may not listen on low ports; and a port that somebody else has is tried all the same.
+    let low = of(&Given::new(), |port| port >= 1024 && port != 8081);
+    assert_eq!(container_places(&low)[..2], ["web 8080->80", "web 8081->8081"]);
+    let again = of(&low.given, |_| true);
+    assert_eq!(container_places(&again)[0], "web 8080->80");
+}
+
+#[test]
+fn what_of_a_container_cannot_be_reached_says_so() {
+    let mut odd = container("odd", &[80, 81]);
+    odd.ports[0].only_at = Some([127, 0, 0, 1].into());
+    odd.ports[1].protocol = None;
+    let plan = plan(&ground(true), &[], &[odd], &[], &Given::new(), &mut |_| true);
+    assert_eq!(
+        container_places(&plan),
+        [
+            "odd it is published at 127.0.0.1 of the node only",
+            "odd SCTP cannot be published"
+        ]
+    );
     assert!(plan.forwards().is_empty());
 }
 
@@ -204,11 +281,11 @@ proptest! {
         }
         let ground = ground(exact);
         let mut usable = |slot: Slot| low || slot.1.port() >= 1024;
-        let first = plan(&ground, &services, &[], &Given::new(), &mut usable);
+        let first = plan(&ground, &services, &[], &[], &Given::new(), &mut usable);
         let given = first.services.iter().filter(|(_, forward)| forward.is_some()).count();
         prop_assert_eq!(first.forwards().len(), given);
         prop_assert!(first.forwards().keys().all(|slot| !ground.reserved.contains(slot)));
-        let again = plan(&ground, &services, &[], &first.given, &mut usable);
+        let again = plan(&ground, &services, &[], &[], &first.given, &mut usable);
         prop_assert_eq!(again.forwards(), first.forwards());
         prop_assert_eq!(again.given, first.given);
     }

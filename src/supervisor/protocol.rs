@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Publication;
 use super::ports::RuleState;
+use super::{ContainerPort, Publication};
 
 /// Which sampan this is. One of another version is replaced.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -27,7 +27,7 @@ pub(super) enum Ask {
     Refresh,
     /// What is published, once nothing is to be done any more.
     Published,
-    /// The user's own forwards, read anew.
+    /// The user's own forwards, read anew, and those of Docker's containers.
     Rules,
     /// All of it now, and again whenever it changes.
     Follow,
@@ -47,6 +47,9 @@ pub(super) struct Answer {
     /// Ports of Services.
     #[serde(default)]
     pub(super) published: Vec<Publication>,
+    /// Ports of Docker's own containers.
+    #[serde(default)]
+    pub(super) containers: Vec<ContainerPort>,
     /// The user's own forwards.
     #[serde(default)]
     pub(super) rules: Vec<RuleState>,

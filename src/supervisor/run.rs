@@ -7,7 +7,7 @@ mod waits;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::StreamExt;
 use sampan_driver::MachineState;
@@ -18,6 +18,7 @@ use tokio::time::{Instant as Tick, sleep_until};
 use super::api::{self, Tale, Teller, Watch};
 use super::board::{Board, Outcome, Wanted};
 use super::clock::{self, Clocks};
+use super::containers::{self, Container};
 use super::log::Log;
 use super::server::{self, Order, State};
 use super::service::{Id, Service};
@@ -117,6 +118,9 @@ struct Supervisor<'a> {
     listed: Option<BTreeMap<Id, Service>>,
     watch: Watch,
     teller: Teller,
+    docker: containers::Watch,
+    /// Those that publish ports; none before Docker was asked.
+    containers: Option<Vec<Container>>,
     /// When the apiserver is asked again, after an error.
     asks_again: Option<(Tick, Duration)>,
     rules: Vec<ports::Rule>,
@@ -130,6 +134,10 @@ struct Supervisor<'a> {
     /// What is to be told next.
     untold: Vec<Tale>,
     stepping: Option<JoinHandle<Result<()>>>,
+    /// Whether a certificate was made anew.
+    renewing: Option<JoinHandle<Result<bool>>>,
+    /// When certificates are looked at.
+    renewal: cluster::Schedule,
     /// When something was last done.
     applied: Option<Tick>,
     state: watch::Sender<State>,
@@ -157,13 +165,14 @@ impl<'a> Supervisor<'a> {
         let mut supervisor = Self {
             ctx,
             address: profile.address,
-            profile,
             log,
             services: BTreeMap::new(),
             synced: false,
             listed: None,
             watch: api::watch(&client),
             teller: Teller::new(client),
+            docker: docker(&profile, &files),
+            containers: None,
             asks_again: None,
             rules: Vec::new(),
             board: Some(board),
@@ -173,11 +182,14 @@ impl<'a> Supervisor<'a> {
             telling: None,
             untold: Vec::new(),
             stepping: None,
+            renewing: None,
+            renewal: cluster::Schedule::new(SystemTime::now()),
             applied: None,
             state,
             orders,
             clocks: Clocks::now(),
             behind: false,
+            profile,
             files,
         };
         supervisor.read_rules();
@@ -213,13 +225,16 @@ impl<'a> Supervisor<'a> {
                 },
                 done = finished(&mut self.telling) => self.told(done),
                 done = finished(&mut self.stepping) => self.stepped(done),
+                done = finished(&mut self.renewing) => self.renewed(done),
                 () = at(due) => self.apply(),
                 () = at(retry) => self.gather(),
                 () = at(asks_again.map(|(tick, _)| tick)) => self.asks_again = None,
                 event = self.watch.next(), if asks_again.is_none() => self.seen(event),
+                seen = self.docker.next() => self.seen_docker(seen),
                 () = sleep_until(compare) => {
                     compare = Tick::now() + clock::EVERY;
                     self.compare_clocks();
+                    self.renew_certificates();
                 }
             }
         }
@@ -244,6 +259,7 @@ impl<'a> Supervisor<'a> {
             }
             Err(error) => self.log.line(&format!("trouble: {error}")),
         }
+        self.docker = docker(&self.profile, &self.files);
         self.clocks = Clocks::now();
         self.read_rules();
     }
@@ -265,6 +281,7 @@ impl<'a> Supervisor<'a> {
         (self.due, self.retry, self.applied) = (None, None, Some(Tick::now()));
         let wanted = Wanted {
             services: self.synced.then(|| self.services.values().cloned().collect()),
+            containers: self.containers.clone(),
             rules: self.rules.clone(),
         };
         self.work = Some(tokio::task::spawn_blocking(move || {
@@ -278,12 +295,13 @@ impl<'a> Supervisor<'a> {
         self.board = Some(board);
         outcome.done.iter().for_each(|line| self.log.line(line));
         self.retry = outcome.again.then(|| Tick::now() + RETRY);
+        self.log_troubles(&outcome);
         let before = self.state.borrow().published.clone();
-        self.log_troubles(&before, &outcome);
         let tales = api::tales(self.services.values(), self.address, &before, &outcome.published);
         let settled = self.due.is_none();
         self.state.send_modify(|state| {
-            (state.published, state.rules) = (outcome.published, outcome.rules);
+            (state.published, state.containers, state.rules) =
+                (outcome.published, outcome.containers, outcome.rules);
             state.settled = settled;
             // Before the first list nobody wanted to publish Services, whatever came of it.
             state.synced |= outcome.complete;
@@ -291,27 +309,46 @@ impl<'a> Supervisor<'a> {
         self.tell(tales);
     }
 
-    fn log_troubles(&mut self, before: &[super::Publication], outcome: &Outcome) {
+    /// Notes what is troubled since this outcome.
+    fn log_troubles(&mut self, outcome: &Outcome) {
+        let before = self.state.borrow().clone();
         for publication in &outcome.published {
-            let Some(trouble) = publication
-                .trouble
-                .as_ref()
-                .filter(|_| !before.contains(publication))
-            else {
-                continue;
-            };
-            let super::Publication {
-                namespace,
-                service,
-                port,
-                protocol,
-                ..
-            } = publication;
-            self.log.line(&format!(
-                "trouble: {namespace}/{service} {protocol} port {port}: {trouble}"
-            ));
+            if let Some(trouble) = &publication.trouble
+                && !before.published.contains(publication)
+            {
+                let super::Publication {
+                    namespace,
+                    service,
+                    port,
+                    protocol,
+                    ..
+                } = publication;
+                self.log.line(&format!(
+                    "trouble: {namespace}/{service} {protocol} port {port}: {trouble}"
+                ));
+            }
+        }
+        for port in &outcome.containers {
+            if let Some(trouble) = &port.trouble
+                && !before.containers.contains(port)
+            {
+                let super::ContainerPort {
+                    container,
+                    guest,
+                    protocol,
+                    ..
+                } = port;
+                self.log.line(&format!(
+                    "trouble: container {container}, {protocol} port {guest}: {trouble}"
+                ));
+            }
         }
     }
+}
+
+fn docker(profile: &Profile, files: &ProfileLayout) -> containers::Watch {
+    let address = std::net::SocketAddr::new(profile.address, profile.docker_port);
+    containers::Watch::new(address, files.docker())
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::Publication;
 use super::ports::RuleState;
 use super::protocol::{Answer, Ask, LINE_LIMIT, Question, VERSION};
+use super::{ContainerPort, Publication};
 
 /// How long somebody may take to ask.
 const QUESTION_LIMIT: Duration = Duration::from_secs(5);
@@ -19,6 +19,9 @@ const API_LIMIT: Duration = Duration::from_secs(15);
 
 /// How long somebody waits for what is being published right now.
 const SETTLE_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long somebody waits for the first answer of Docker.
+const DOCKER_LIMIT: Duration = Duration::from_secs(5);
 
 /// What the loop is told.
 #[derive(Debug)]
@@ -35,11 +38,14 @@ pub(super) enum Order {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct State {
     pub(super) published: Vec<Publication>,
+    pub(super) containers: Vec<ContainerPort>,
     pub(super) rules: Vec<RuleState>,
     /// Nothing is to be done that is known of.
     pub(super) settled: bool,
     /// All Services were seen at least once.
     pub(super) synced: bool,
+    /// Docker was asked at least once.
+    pub(super) docker: bool,
     /// Why the apiserver does not answer.
     pub(super) trouble: Option<String>,
 }
@@ -53,6 +59,7 @@ impl State {
         Answer {
             version: VERSION.to_owned(),
             published: self.published.clone(),
+            containers: self.containers.clone(),
             rules: self.rules.clone(),
             trouble: (!self.synced).then(unknown),
         }
@@ -112,6 +119,7 @@ async fn converse(
             let (sender, begun) = oneshot::channel();
             let _ = orders.send(Order::Rules(sender)).await;
             let _ = timeout(SETTLE_LIMIT, begun).await;
+            let _ = timeout(DOCKER_LIMIT, state.wait_for(|state| state.docker)).await;
             let _ = timeout(SETTLE_LIMIT, state.wait_for(|state| state.settled)).await;
         }
         Ask::Follow => return follow(reader.into_inner().into_inner(), writer, state).await,

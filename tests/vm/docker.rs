@@ -2,9 +2,10 @@
 //! does harms the cluster.
 
 use std::fs;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -70,7 +71,7 @@ pub(crate) fn have_base(world: &World) {
 }
 
 /// Builds an image that says its words and then waits.
-fn build(world: &World, tag: &str, words: &str) {
+pub(crate) fn build(world: &World, tag: &str, words: &str) {
     have_base(world);
     let context = world.home().join("context");
     fs::create_dir_all(&context).unwrap();
@@ -228,6 +229,74 @@ pub(crate) fn docker_runs_containers_beside_pods(world: &World) {
     let outside = try_docker(world, &["exec", "beside", "nc", "-w", "20", "10.0.2.2", "1"]);
     assert!(text(&outside.stderr).contains("refused"), "{}", shown(&outside));
     docker(world, &["rm", "-f", "beside"]);
+}
+
+/// Who reads `GET /words` there, or why nobody does.
+fn words(at: SocketAddr) -> Result<String, String> {
+    let curl = Command::new("curl")
+        .args(["-sS", "--fail", "--max-time", "20", &format!("http://{at}/words")])
+        .output()
+        .expect("curl is installed");
+    if curl.status.success() {
+        Ok(text(&curl.stdout))
+    } else {
+        Err(shown(&curl))
+    }
+}
+
+/// `docker run -p` is reached at the cluster's address while the container runs, and is in `port list`.
+pub(crate) fn ports_of_containers_are_reached(world: &World) {
+    build(world, "story/app:1", "published ");
+    let address: IpAddr = world.ok(&["ip", "-p", PROFILE]).parse().unwrap();
+    let listed = || -> Value {
+        serde_json::from_str(&world.ok(&["port", "-p", PROFILE, "list", "-o", "json"])).unwrap()
+    };
+    let serve = ["story/app:1", "httpd", "-f", "-p", "80", "-h", "/"];
+    let run = |name: &str, publish: &[&str]| {
+        docker(
+            world,
+            &[&["run", "-d", "--name", name][..], publish, &serve].concat(),
+        );
+    };
+    run("web", &["-p", "8080:80"]);
+    let at = SocketAddr::from((address, 8080));
+    let began = Instant::now();
+    let said = eventually("the container's port", PATIENCE, || words(at));
+    println!("    the container's port: {} ms", began.elapsed().as_millis());
+    assert_eq!(said, "published");
+    assert_eq!(listed()[0]["at"], at.to_string());
+    // Another program of this host has the one, Docker chooses the other.
+    let somebody = TcpListener::bind((address, 8081)).unwrap();
+    run("more", &["-p", "8081:80", "-p", "80"]);
+    let trouble = eventually("the trouble is told", PATIENCE, || {
+        let ports = listed();
+        let ours = ports
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|port| port["guest"] == 8081);
+        let trouble = ours.and_then(|port| port["trouble"].as_str());
+        trouble.map(str::to_owned).ok_or_else(|| ports.to_string())
+    });
+    assert!(trouble.contains("in use"), "{trouble}");
+    drop(somebody);
+    eventually("it is free", PATIENCE, || words((address, 8081).into()));
+    let chosen = docker(world, &["port", "more", "80/tcp"]);
+    let chosen = chosen
+        .lines()
+        .filter_map(|line| line.rsplit_once(':')?.1.parse::<u16>().ok());
+    let chosen = chosen.into_iter().find(|port| *port != 8081).expect("a port");
+    eventually("the chosen one", PATIENCE, || words((address, chosen).into()));
+    docker(world, &["rm", "-f", "web", "more"]);
+    eventually("all are closed", PATIENCE, || {
+        [8080, 8081, chosen]
+            .into_iter()
+            .try_for_each(|port| match TcpStream::connect((address, port)) {
+                Err(_) => Ok(()),
+                Ok(_) => Err(format!("{port} is still there")),
+            })
+    });
+    assert_eq!(listed(), Value::Array(Vec::new()));
 }
 
 /// Names and archives: what Docker forgets pods forget too, unless one is made of it.

@@ -1,4 +1,4 @@
-//! Acceptance tests against a real QEMU guest and the user's own `kubectl`: stories 1, 2, 4, 5, 6, 8 and 9 of the project's scenarios.
+//! Acceptance tests against a real QEMU guest and the user's own `kubectl`: stories 1 to 6, 8 and 9 of the project's scenarios.
 //!
 //! One cluster boots cold; the stories run on it one after the other, in the order below, each a test of its own. Run with
 //! `./dev test vm`; `cargo test --test vm -- first NAME` runs the cold start and the stories whose names match.
@@ -19,6 +19,7 @@ mod images;
 mod life;
 mod network;
 mod reach;
+mod rolling;
 mod snapshots;
 mod support;
 
@@ -85,6 +86,10 @@ const STORIES: &[Story] = &[
         docker::docker_runs_containers_beside_pods,
     ),
     (
+        "ports_of_containers_are_reached",
+        docker::ports_of_containers_are_reached,
+    ),
+    (
         "a_service_is_reached_by_its_url",
         addons::a_service_is_reached_by_its_url,
     ),
@@ -102,6 +107,10 @@ const STORIES: &[Story] = &[
     (
         "a_pod_that_waits_holds_its_image",
         docker::a_pod_that_waits_holds_its_image,
+    ),
+    (
+        "versions_roll_without_losing_a_request",
+        rolling::versions_roll_without_losing_a_request,
     ),
     (
         "pruning_takes_nothing_from_the_cluster",

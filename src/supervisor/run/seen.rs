@@ -1,4 +1,4 @@
-//! What the apiserver says, and what it is worth.
+//! What the apiserver and Docker say, and what it is worth.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1;
 use kube::runtime::watcher;
 use tokio::time::Instant as Tick;
 
+use super::super::containers;
 use super::super::service::reduce;
 use super::Supervisor;
 
@@ -57,6 +58,23 @@ impl Supervisor<'_> {
                 self.answered();
             }
         }
+    }
+
+    /// Takes note of what Docker says. While it is silent, what is known of its containers stays: they run on without it.
+    pub(super) fn seen_docker(&mut self, seen: containers::Seen) {
+        let now = match seen {
+            containers::Seen::Containers(now) => now,
+            containers::Seen::Silent(why) => {
+                self.log.line(&format!("docker does not answer: {why}"));
+                self.containers.clone().unwrap_or_default()
+            }
+        };
+        if self.containers.as_ref() != Some(&now) {
+            self.containers = Some(now);
+            self.gather();
+        }
+        self.state
+            .send_if_modified(|state| !std::mem::replace(&mut state.docker, true));
     }
 
     fn answered(&mut self) {

@@ -1,6 +1,6 @@
-//! What is told to the cluster, and to the guest: statuses, events, the time.
+//! What is told to the cluster, and to the guest: statuses, events, the time, certificates.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sampan_driver::MachineState;
 use tokio::time::{Instant as Tick, timeout};
@@ -9,7 +9,7 @@ use super::super::api::Tale;
 use super::super::clock::{self, Clocks};
 use super::{RETRY, Supervisor};
 use crate::cluster::{self, Context, Profile};
-use crate::error::Result;
+use crate::error::{Kind, Result};
 
 /// How long telling the cluster one thing may take.
 const TELL_LIMIT: Duration = Duration::from_secs(10);
@@ -80,6 +80,32 @@ impl Supervisor<'_> {
         }
     }
 
+    /// Has the certificates looked at once in a while, as a machine may run for longer than they last.
+    pub(super) fn renew_certificates(&mut self) {
+        if self.renewing.is_none() && self.renewal.is_due(SystemTime::now()) {
+            let (ctx, name) = (self.ctx.clone(), self.profile.spec.name.clone());
+            self.renewing = Some(tokio::task::spawn_blocking(move || cluster::renew(&ctx, &name)));
+        }
+    }
+
+    pub(super) fn renewed(&mut self, done: Option<Result<bool>>) {
+        self.renewing = None;
+        self.renewal
+            .looked(SystemTime::now(), matches!(done, Some(Ok(_))));
+        match done {
+            Some(Ok(true)) => {
+                self.log.line("certificates: renewed");
+                self.refresh();
+            }
+            Some(Ok(false)) | None => {}
+            // A held cluster, or another verb at work.
+            Some(Err(error)) if matches!(error.kind(), Kind::Locked | Kind::NotRunning) => {
+                tracing::debug!(%error, "certificates");
+            }
+            Some(Err(error)) => self.log.line(&format!("trouble: certificates: {error}")),
+        }
+    }
+
     pub(super) fn stepped(&mut self, done: Option<Result<()>>) {
         self.stepping = None;
         match done {
@@ -105,6 +131,6 @@ fn step_clock(ctx: &Context, profile: &Profile) -> Result<()> {
     }
     let endpoint = driver.endpoint(&spec)?;
     let guest = cluster::connect_machine(ctx, &*driver, profile, &endpoint, Duration::from_secs(20))?;
-    guest.run(&clock::step(std::time::SystemTime::now()))?;
+    guest.run(&clock::step(SystemTime::now()))?;
     Ok(())
 }
