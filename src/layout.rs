@@ -294,6 +294,11 @@ impl BundleLayout {
         self.0.join("bundle.toml")
     }
 
+    /// What was really fetched for it; a bundle that was built has none.
+    pub fn lock(&self) -> PathBuf {
+        self.0.join("bundle.lock")
+    }
+
     /// Base disk, raw and partitioned.
     pub fn disk(&self) -> PathBuf {
         self.0.join("disk.raw")

@@ -257,7 +257,7 @@ impl Catalog {
 }
 
 /// Names become file names: letters, digits, '-', '_' and '.', not at the beginning; each once.
-fn bad_name<'a>(names: impl Iterator<Item = &'a str> + Clone, what: &str) -> Option<String> {
+pub(super) fn bad_name<'a>(names: impl Iterator<Item = &'a str> + Clone, what: &str) -> Option<String> {
     let good = |name: &str| {
         name.starts_with(|first: char| first.is_ascii_alphanumeric())
             && name

@@ -22,7 +22,7 @@ use crate::store::{atomic, sparse};
 pub const BASE: &str = "debian-cloud";
 
 /// The folder of the parts disk with the packages that the image lacks.
-const DEBS: &str = "debs";
+pub(super) const DEBS: &str = "debs";
 
 const DEADLINE: Duration = Duration::from_secs(600);
 

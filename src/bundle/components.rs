@@ -46,8 +46,8 @@ pub(super) struct Toolchain {
 }
 
 impl Toolchain {
-    /// Asks the tools. `module` is a directory with a go.mod, which may choose another toolchain than the installed one.
-    pub(super) fn ask(module: &Path) -> Result<Self> {
+    /// Asks Go alone, for components without C.
+    pub(super) fn ask_go(module: &Path) -> Result<Self> {
         let go = Command::new("go")
             .arg("-C")
             .path(module)
@@ -56,6 +56,13 @@ impl Toolchain {
             .env("GOWORK", "off");
         // Go may have to fetch the toolchain that the module asks for.
         let go = Host.run(&go.deadline(Duration::from_secs(600)))?.text();
+        let c = String::new();
+        Ok(Self { go, c })
+    }
+
+    /// Asks the tools. `module` is a directory with a go.mod, which may choose another toolchain than the installed one.
+    pub(super) fn ask(module: &Path) -> Result<Self> {
+        let Self { go, .. } = Self::ask_go(module)?;
         let c = Host
             .run(&Command::shell(
                 "cc --version | head -n 1; pkg-config --modversion libseccomp",

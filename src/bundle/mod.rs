@@ -18,7 +18,7 @@ mod parts;
 mod source;
 mod tools;
 mod tree;
-mod upstream;
+pub mod upstream;
 mod wheels;
 
 use std::fs;
@@ -109,6 +109,19 @@ pub fn current_key() -> Result<String> {
         .with("tree", tree::hash_of(""))
         .with("arch", arch)
         .short())
+}
+
+/// Versions of Kubernetes that there are bundles of: first the one that is built, which all sources have, then those of upstream,
+/// newest first.
+///
+/// # Errors
+/// [`Kind::Bundle`] for a catalog that cannot be used.
+pub fn versions(options: &upstream::Options) -> Result<Vec<String>> {
+    let built = catalog()?.bundle.kubernetes;
+    let mut versions = upstream::versions(options)?;
+    versions.retain(|version| *version != built);
+    versions.insert(0, built);
+    Ok(versions)
 }
 
 /// The bundle of a key, if it is there and looks whole. Takes a few milliseconds.

@@ -61,6 +61,8 @@ pub struct Wanted {
     pub source: Source,
     /// The version of Kubernetes, with leading "v"; empty for whatever the source has.
     pub kubernetes: String,
+    /// How upstream is reached.
+    pub upstream: upstream::Options,
 }
 
 /// How long `auto` waits for upstream to answer.
@@ -113,7 +115,7 @@ pub fn ensure(layout: &Layout, wanted: &Wanted, reporter: &dyn Reporter, cancel:
     match &wanted.source {
         Source::Auto => auto(layout, wanted, reporter, cancel),
         Source::Upstream => {
-            let key = upstream::current_key(&wanted.kubernetes)?.ok_or_else(upstream::not_there)?;
+            let key = upstream::current_key(wanted)?.ok_or_else(|| upstream::no_release(wanted))?;
             reporter.info("fetching the bundle from upstream, as asked");
             fetch(layout, &key, wanted, reporter, cancel)
         }
@@ -131,8 +133,8 @@ pub fn ensure(layout: &Layout, wanted: &Wanted, reporter: &dyn Reporter, cancel:
 }
 
 fn auto(layout: &Layout, wanted: &Wanted, reporter: &dyn Reporter, cancel: &Cancel) -> Result<Bundle> {
-    let why = match upstream::current_key(&wanted.kubernetes)? {
-        Some(key) => match upstream::answers(wanted, ANSWER) {
+    let why = match upstream::current_key(wanted)? {
+        Some(key) => match upstream::answers(layout, wanted, ANSWER) {
             Ok(()) => {
                 reporter.info("fetching the bundle from upstream, as there is none here");
                 return fetch(layout, &key, wanted, reporter, cancel);
@@ -153,7 +155,7 @@ fn own_keys(wanted: &Wanted) -> Result<Vec<String>> {
         keys.push(current_key()?);
     }
     if wanted.source != Source::Build {
-        keys.extend(upstream::current_key(&wanted.kubernetes)?);
+        keys.extend(upstream::current_key(wanted)?);
     }
     Ok(keys)
 }
@@ -215,6 +217,7 @@ mod tests {
         let wanted = Wanted {
             kubernetes: "v1.2.3".into(),
             source: Source::Build,
+            ..Wanted::default()
         };
         let layout = Layout::under(std::path::Path::new("/nowhere"));
         let error = ensure(&layout, &wanted, &crate::progress::Silent, &Cancel::default()).unwrap_err();

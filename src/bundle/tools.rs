@@ -49,6 +49,13 @@ const NEEDED: &[(Probe, &str)] = &[
 /// What is needed besides when the user is not root.
 const NEEDED_BY_USERS: &[(Probe, &str)] = &[(Probe::Program("newuidmap"), "uidmap")];
 
+/// What it takes to put a bundle together of what was fetched.
+const NEEDED_TO_FETCH: &[(Probe, &str)] = &[
+    (Probe::Program("mke2fs"), "e2fsprogs"),
+    (Probe::Program("debugfs"), "e2fsprogs"),
+    (Probe::Program("qemu-img"), "qemu-utils"),
+];
+
 impl Probe {
     /// A shell condition.
     fn condition(&self) -> String {
@@ -69,7 +76,7 @@ impl Probe {
     }
 }
 
-/// Checks that all is there.
+/// Checks that all is there for a build.
 ///
 /// # Errors
 /// [`Kind::HostTool`] naming everything that is missing and how to install it.
@@ -79,10 +86,35 @@ pub(super) fn check() -> Result<()> {
         .iter()
         .chain(NEEDED_BY_USERS.iter().filter(|_| !is_root))
         .collect();
-    let missing = missing(&needed)?;
+    all_there(&needed)
+}
+
+/// Checks that all is there for a bundle of what was fetched.
+///
+/// # Errors
+/// As [`check`].
+pub(super) fn check_for_fetch() -> Result<()> {
+    all_there(&NEEDED_TO_FETCH.iter().collect::<Vec<_>>())
+}
+
+/// Checks that Go is there, for a component of ours that nobody publishes.
+///
+/// # Errors
+/// As [`check`].
+pub(super) fn check_for_component(name: &str) -> Result<()> {
+    all_there(&[&(Probe::Program("go"), "golang-go")]).map_err(|error| {
+        error.hint(format!(
+            "{name} is part of sampan and has no public release yet: it is compiled here, unless --source is a mirror that has it"
+        ))
+    })
+}
+
+fn all_there(needed: &[&(Probe, &'static str)]) -> Result<()> {
+    let missing = missing(needed)?;
     if missing.is_empty() {
         return Ok(());
     }
+    let is_root = rustix::process::geteuid().is_root();
     let names: Vec<String> = missing.iter().map(|(probe, _)| probe.name()).collect();
     let mut packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
     packages.sort_unstable();

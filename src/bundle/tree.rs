@@ -51,6 +51,20 @@ fn sum_of<'a>(files: impl Iterator<Item = (&'a Path, &'a [u8])>) -> String {
     key.finish()
 }
 
+/// The hash of what only the source `upstream` needs.
+pub(super) fn upstream_hash() -> String {
+    let files = all().into_iter().filter(|file| is_upstream_only(file.path()));
+    let key = files.fold(hash::Key::new("upstream tree 1"), |key, file| {
+        key.with(&file.path().to_string_lossy(), file.contents())
+    });
+    key.finish()
+}
+
+/// The text of a file that only the source `upstream` needs.
+pub(super) fn upstream_file(path: &str) -> Option<&'static str> {
+    IMAGES.get_file(path)?.contents_utf8()
+}
+
 fn is_upstream_only(path: &Path) -> bool {
     UPSTREAM_ONLY.iter().any(|only| path.starts_with(only))
 }
@@ -131,12 +145,17 @@ fn remove_others(build: &Path, keep: &str) -> Result<()> {
 fn files() -> &'static [&'static File<'static>] {
     static FILES: OnceLock<Vec<&'static File<'static>>> = OnceLock::new();
     FILES.get_or_init(|| {
-        let mut files = Vec::new();
-        collect(&IMAGES, &mut files);
-        files.retain(|file| !is_upstream_only(file.path()));
-        files.sort_by_key(|file| file.path());
-        files
+        let files = all().into_iter();
+        files.filter(|file| !is_upstream_only(file.path())).collect()
     })
+}
+
+/// All files, sorted by path.
+fn all() -> Vec<&'static File<'static>> {
+    let mut files = Vec::new();
+    collect(&IMAGES, &mut files);
+    files.sort_by_key(|file| file.path());
+    files
 }
 
 fn collect(dir: &'static Dir<'static>, files: &mut Vec<&'static File<'static>>) {

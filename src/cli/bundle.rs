@@ -32,6 +32,11 @@ pub enum BundleVerb {
         )]
         output: Format,
     },
+    /// Fetch a bundle of upstream's releases, unless it is there
+    ///
+    /// Programs, a cloud image and container images come from where their makers publish them, with the checksums that stand there; what
+    /// was really fetched is written into the bundle's lock. An interrupted fetch goes on where it was.
+    Fetch(FetchArgs),
     /// List bundles
     #[command(visible_alias = "ls")]
     List {
@@ -74,4 +79,31 @@ pub enum BundleVerb {
         #[arg(long)]
         force: bool,
     },
+}
+
+/// What `bundle fetch` takes.
+#[derive(Debug, Clone, Args)]
+pub struct FetchArgs {
+    /// The release of Kubernetes: v1.36.3, v1.35, stable, latest [default: stable]
+    #[arg(long, value_name = "VERSION")]
+    pub kubernetes_version: Option<String>,
+    /// A mirror of upstream to fetch from: a directory or an address with a folder for each of upstream's hosts
+    #[arg(long, value_name = "DIR|URL")]
+    pub source: Option<String>,
+    /// Where kubelet, kubeadm and kubectl are, instead of https://dl.k8s.io/release
+    #[arg(long, value_name = "URL")]
+    pub binary_mirror: Option<String>,
+    /// Certificates (PEM) of authorities to be trusted besides the system's own
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<String>,
+    /// text for people, or json for one event a line
+    #[arg(
+        short,
+        long,
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        value_name = "FORMAT"
+    )]
+    pub output: Format,
 }

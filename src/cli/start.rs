@@ -72,6 +72,9 @@ pub struct StartArgs {
     /// auto takes a bundle that is here, else fetches one when upstream answers, else builds one [default: auto]
     #[arg(long, value_name = "SOURCE", help_heading = "Kubernetes")]
     pub source: Option<String>,
+    /// Certificates (PEM) of authorities to be trusted besides the system's own when something is fetched
+    #[arg(long, value_name = "FILE", help_heading = "Kubernetes")]
+    pub ca_file: Option<String>,
     /// Make or fetch what a start needs, and stop there
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub download_only: Option<bool>,
@@ -117,6 +120,7 @@ impl StartArgs {
             ("service-cluster-ip-range", self.service_cluster_ip_range.clone()),
             ("pod-cidr", self.pod_cidr.clone()),
             ("source", self.source.clone()),
+            ("ca-file", self.ca_file.clone()),
             ("wait", joined(&self.wait, ",")),
             ("wait-timeout", self.wait_timeout.clone()),
             ("keep-context", flag(self.keep_context)),

@@ -12,6 +12,7 @@ use super::layer::Layer;
 use super::profile::Place;
 use super::steps::{self, Step};
 use super::{Context, Profile, drivers, kubeconfig, last_words, machine, profile, status, verdict};
+use crate::bundle::upstream::Options;
 use crate::bundle::{Bundle, Source};
 use crate::error::{Error, Kind, Result};
 use crate::layout::ProfileLayout;
@@ -68,6 +69,8 @@ pub struct StartRequest {
     pub keep_context: bool,
     /// Where the bundle of a cluster that has none comes from.
     pub source: Source,
+    /// How upstream is reached.
+    pub upstream: Options,
     /// Stops after the bundle is there.
     pub download_only: bool,
     /// Boots and initialises the machine instead of forking it from the ready snapshot.
@@ -87,6 +90,7 @@ impl StartRequest {
             wait_timeout,
             keep_context: true,
             source: Source::Auto,
+            upstream: Options::default(),
             download_only: false,
             fresh: false,
             place: None,

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::bundle;
 use crate::cli::Global;
 use crate::cluster::{self, Context};
 use crate::error::Result;
@@ -131,7 +130,7 @@ impl App {
     pub fn choices(&self) -> Result<Choices> {
         Ok(Choices {
             drivers: cluster::driver_names(&host::drivers()?),
-            kubernetes: vec![bundle::catalog()?.bundle.kubernetes],
+            kubernetes: super::upstream::versions()?,
             host_memory_mib: host::memory_mib(),
             host_cpus: host::cpus(),
         })

@@ -1,4 +1,4 @@
-//! `bundle`: build, list, show, remove.
+//! `bundle`: build, fetch, list, show, remove.
 
 use serde_json::{Value, json};
 
@@ -16,6 +16,7 @@ use super::App;
 pub(super) fn run(app: &App, args: &BundleArgs) -> Result<u8> {
     match &args.verb {
         BundleVerb::Build { output } => build(app, *output),
+        BundleVerb::Fetch(args) => super::upstream::fetch(app, args),
         BundleVerb::List { output } => list(app, *output),
         BundleVerb::Show { key, verify, output } => show(app, key.as_deref(), *verify, *output),
         BundleVerb::Remove { keys, force } => remove(app, keys, *force),

@@ -33,6 +33,7 @@ mod supervise;
 mod template;
 mod tunnel;
 mod update_context;
+mod upstream;
 mod version;
 
 use std::ffi::OsString;
@@ -144,7 +145,9 @@ fn options(cli: &Cli) -> Options {
             SnapshotVerb::List { .. } | SnapshotVerb::Show { .. } => Format::Text,
         },
         Verb::Bundle(cli::bundle::BundleArgs {
-            verb: cli::bundle::BundleVerb::Build { output },
+            verb:
+                cli::bundle::BundleVerb::Build { output }
+                | cli::bundle::BundleVerb::Fetch(cli::bundle::FetchArgs { output, .. }),
         }) => *output,
         _ => Format::Text,
     };

@@ -39,6 +39,7 @@ pub(super) fn run(app: &App, args: &StartArgs) -> Result<u8> {
         wait_timeout,
         keep_context: settings.flag("keep-context"),
         source: super::source::of(&layout, &settings)?,
+        upstream: super::upstream::options(&settings),
         download_only: args.download_only == Some(true),
         fresh: args.fresh == Some(true),
         place: None,

@@ -6,6 +6,7 @@ use super::keys::KEYS;
 use super::merge::{Setting, Settings};
 use super::quantity::{Amount, count, size_mib};
 use super::resolve::{Choices, HOST_KEEPS_MIB, Resolved, known_driver};
+use super::versions::numbers;
 use super::{ClusterSpec, keys};
 
 /// A cluster that exists stays what it is; what would change it is told, or is an error.
@@ -89,14 +90,6 @@ fn same_version(spec: &ClusterSpec, setting: &Setting) -> Result<()> {
         "go on with it: sampan start -p {} --kubernetes-version {have}",
         spec.name
     )))
-}
-
-fn numbers(version: &str) -> Vec<u64> {
-    version
-        .trim_start_matches('v')
-        .split(['.', '-'])
-        .map_while(|part| part.parse().ok())
-        .collect()
 }
 
 /// Whether a setting says something else than what the cluster is.

@@ -91,6 +91,12 @@ pub const KEYS: &[Key] = &[
         "where bundles come from: auto, upstream, build, a path or an address",
     ),
     key(
+        "ca-file",
+        ValueKind::Text,
+        false,
+        "certificates of authorities to be trusted besides the system's own, for fetching",
+    ),
+    key(
         "wait",
         ValueKind::Wait,
         false,
@@ -240,8 +246,8 @@ impl Key {
     }
 }
 
-/// The words of a list.
-pub(super) fn list(text: &str) -> Vec<String> {
+/// The words of a list: what stands between its commas.
+pub fn list(text: &str) -> Vec<String> {
     text.split(',')
         .map(str::trim)
         .filter(|word| !word.is_empty())

@@ -11,14 +11,15 @@ pub mod quantity;
 mod resolve;
 mod spec;
 mod suggest;
+mod versions;
 mod wait;
 
 pub use file::{ConfigFile, unset_anyway};
-pub use keys::{KEYS, Key, ValueKind, label};
+pub use keys::{KEYS, Key, ValueKind, label, list};
 pub use merge::{Setting, Settings, Source};
 pub use resolve::{
-    Choices, MIN_CPUS, MIN_DISK_MIB, MIN_MEMORY_MIB, Resolved, default_memory_mib, default_text, resolve,
-    wait, wrong_name,
+    Choices, MIN_CPUS, MIN_DISK_MIB, MIN_MEMORY_MIB, Resolved, default_memory_mib, default_text,
+    kubernetes_version, resolve, wait, wrong_name,
 };
 pub use spec::{ClusterSpec, ExtraConfig};
 pub use suggest::{did_you_mean, nearest};

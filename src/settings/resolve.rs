@@ -9,7 +9,7 @@ use super::keys::Key;
 use super::merge::{Setting, Settings};
 use super::quantity::{Amount, count, duration, size_mib};
 use super::suggest::did_you_mean;
-use super::{ClusterSpec, Wait, existing, keys};
+use super::{ClusterSpec, Wait, existing, keys, versions};
 
 /// What Kubernetes cannot do without, in MiB.
 pub const MIN_MEMORY_MIB: u64 = 1800;
@@ -104,7 +104,7 @@ fn fresh(name: &str, settings: &Settings, choices: &Choices) -> Result<Resolved>
         cpus: cpus(settings, choices, &mut checks)?,
         memory_mib: memory(settings, choices, &mut checks)?,
         disk_mib: disk(settings, &mut checks)?,
-        kubernetes_version: kubernetes(settings.get("kubernetes-version"), choices)?,
+        kubernetes_version: kubernetes_version(settings, &choices.kubernetes)?,
         dns_domain: settings.text("dns-domain", "cluster.local").to_owned(),
         service_cidr: settings
             .text("service-cluster-ip-range", "10.96.0.0/12")
@@ -240,30 +240,29 @@ fn disk(settings: &Settings, checks: &mut Checks) -> Result<u64> {
     Ok(mib)
 }
 
-/// The version to run: the default one, or the one asked for if it is there ("v1.36" is the newest of its kind that is).
-fn kubernetes(setting: Option<&Setting>, choices: &Choices) -> Result<String> {
-    let default = choices.kubernetes.first().map_or("", String::as_str);
-    let Some(setting) = setting.filter(|setting| !matches!(setting.text.as_str(), "stable" | "latest"))
-    else {
-        return Ok(default.to_owned());
+/// The version to run: the default one, or the one asked for if it is there. "v1.36" is the default one when that is of its kind,
+/// as it can be had from everywhere, else the newest of its kind; "stable" is the default one, "latest" the newest of all.
+///
+/// # Errors
+/// [`Kind::KubernetesUnsupported`] for a version that there is not.
+pub fn kubernetes_version(settings: &Settings, versions: &[String]) -> Result<String> {
+    let setting = settings.get("kubernetes-version");
+    let newest = || versions.iter().max_by_key(|version| versions::numbers(version));
+    let default = versions.first();
+    let found = match setting.map(|setting| setting.text.as_str()) {
+        None | Some("stable") => default,
+        Some("latest") => newest(),
+        Some(text) => {
+            let wanted = format!("v{}", text.trim_start_matches('v'));
+            let of_it = format!("{wanted}.");
+            let exact = versions.iter().find(|version| **version == wanted);
+            let found = exact.or_else(|| versions.iter().find(|version| version.starts_with(&of_it)));
+            return found
+                .cloned()
+                .ok_or_else(|| versions::not_there(&wanted, versions));
+        }
     };
-    let wanted = format!("v{}", setting.text.trim_start_matches('v'));
-    let exact = choices.kubernetes.iter().find(|version| **version == wanted);
-    let minor = || {
-        choices
-            .kubernetes
-            .iter()
-            .find(|version| version.starts_with(&format!("{wanted}.")))
-    };
-    if let Some(version) = exact.or_else(minor) {
-        return Ok(version.clone());
-    }
-    let known: Vec<&str> = choices.kubernetes.iter().map(String::as_str).collect();
-    Err(Error::new(
-        Kind::KubernetesUnsupported,
-        format!("there is no bundle with Kubernetes {wanted}"),
-    )
-    .hint(did_you_mean(&wanted, &known)))
+    Ok(found.cloned().unwrap_or_default())
 }
 
 /// The value a setting has when nobody says anything, for `config defaults`.
@@ -293,7 +292,12 @@ pub(super) mod tests {
     pub(in crate::settings) fn choices() -> Choices {
         Choices {
             drivers: vec!["qemu".into(), "fake".into()],
-            kubernetes: vec!["v1.36.3".into(), "v1.35.9".into()],
+            kubernetes: vec![
+                "v1.36.3".into(),
+                "v1.36.5".into(),
+                "v1.35.9".into(),
+                "v1.35.8".into(),
+            ],
             host_memory_mib: 24_000,
             host_cpus: 4,
         }
@@ -347,9 +351,9 @@ pub(super) mod tests {
             ("driver", "xen", Kind::Usage, "choose one of qemu, fake"),
             (
                 "kubernetes-version",
-                "v1.36.4",
+                "v1.36.9",
                 Kind::KubernetesUnsupported,
-                "did you mean `v1.36.3`?",
+                "choose from v1.36.3 to v1.36.5, v1.35.8 to v1.35.9",
             ),
         ] {
             let error = resolve_new(&[(flag, text)]).unwrap_err();
@@ -371,7 +375,14 @@ pub(super) mod tests {
 
     #[test]
     fn a_version_may_be_a_minor_one_or_a_word() {
-        for (text, version) in [("1.35", "v1.35.9"), ("1.36.3", "v1.36.3"), ("stable", "v1.36.3")] {
+        for (text, version) in [
+            ("1.35", "v1.35.9"),
+            ("v1.36", "v1.36.3"),
+            ("1.36.5", "v1.36.5"),
+            ("v1.35.8", "v1.35.8"),
+            ("stable", "v1.36.3"),
+            ("latest", "v1.36.5"),
+        ] {
             assert_eq!(
                 resolve_new(&[("kubernetes-version", text)])
                     .unwrap()

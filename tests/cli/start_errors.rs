@@ -19,12 +19,12 @@ fn what_cannot_be_is_told_before_anything_is_done() {
     X Exiting due to MK_USAGE: `--driver xen`: there is no such driver
     hint: choose one of qemu, virtualbox, hyperkit, fake
     ");
-    insta::assert_snapshot!(env.run("start --kubernetes-version v1.36.4"), @r"
+    insta::assert_snapshot!(env.run("start --kubernetes-version v1.33.9"), @r"
     status: 106
     --- stdout
     --- stderr
-    X Exiting due to K8S_VERSION_UNSUPPORTED: there is no bundle with Kubernetes v1.36.4
-    hint: did you mean `v1.36.3`?
+    X Exiting due to K8S_VERSION_UNSUPPORTED: Kubernetes v1.33.9 is too old
+    hint: choose from v1.36.0 to v1.36.5, v1.35.0 to v1.35.8, v1.34.0 to v1.34.7
     ");
     insta::assert_snapshot!(env.run("start --kubernetes-version x"), @r"
     status: 14

@@ -69,5 +69,6 @@ fn wanted(run: &Run<'_>) -> bundle::Wanted {
     bundle::Wanted {
         source: run.request.source.clone(),
         kubernetes: run.request.spec.kubernetes_version.clone(),
+        upstream: run.request.upstream.clone(),
     }
 }

@@ -1,0 +1,320 @@
+//! A mirror of upstream on a disk: small stand-ins, laid out and named as the real hosts have them, with the checksum files beside them.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use sampan::store::hash;
+use serde_json::{Value, json};
+
+/// The mirror.
+pub(crate) struct Mirror(pub(crate) PathBuf);
+
+/// The images of a release, as the real registries have them; `helper` is busybox.
+pub(crate) fn images(release: &str) -> Vec<String> {
+    let (etcd, coredns, pause) = match release {
+        "v1.36.3" => ("3.6.8-0", "v1.14.2", "3.10.2"),
+        "v1.34.1" => ("3.6.4-0", "v1.12.1", "3.10.1"),
+        other => panic!("no stand-in for {other}"),
+    };
+    let mut images: Vec<String> = [
+        "kube-apiserver",
+        "kube-controller-manager",
+        "kube-scheduler",
+        "kube-proxy",
+    ]
+    .map(|name| format!("registry.k8s.io/{name}:{release}"))
+    .to_vec();
+    images.extend([
+        format!("registry.k8s.io/etcd:{etcd}"),
+        format!("registry.k8s.io/coredns/coredns:{coredns}"),
+        format!("registry.k8s.io/pause:{pause}"),
+    ]);
+    images.extend(
+        [
+            "docker.io/rancher/local-path-provisioner:v0.0.30",
+            "docker.io/library/busybox:1.37.0",
+            "ghcr.io/projectcontour/contour:v1.33.8",
+            "docker.io/envoyproxy/envoy:distroless-v1.40.0",
+            "registry.k8s.io/metrics-server/metrics-server:v0.9.0",
+            "docker.io/library/registry:3.0.0",
+        ]
+        .map(str::to_owned),
+    );
+    images
+}
+
+/// The kernel's name of an architecture.
+fn cpu() -> &'static str {
+    match sampan::bundle::arch() {
+        "amd64" => "x86_64",
+        _ => "aarch64",
+    }
+}
+
+impl Mirror {
+    /// A mirror with all that a release needs.
+    pub(crate) fn with(dir: &Path, release: &str) -> Self {
+        let mirror = Self(dir.to_owned());
+        mirror.add_kubernetes(release);
+        mirror.add_programs();
+        mirror.add_cloud_image();
+        for path in packages() {
+            mirror.put(&format!("snapshot.debian.org/{path}"), package(&path).as_bytes());
+        }
+        for image in images(release) {
+            mirror.add_image(&image);
+        }
+        mirror
+    }
+
+    /// Where something is.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        let name = name.replace("ARCH", sampan::bundle::arch()).replace("CPU", cpu());
+        self.0.join(name)
+    }
+
+    fn put(&self, name: &str, content: &[u8]) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// A bare sum beside each, as the release server has it.
+    fn add_kubernetes(&self, release: &str) {
+        for name in ["kubelet", "kubeadm", "kubectl"] {
+            let path = format!("dl.k8s.io/release/{release}/bin/linux/ARCH/{name}");
+            let content = format!("{name} {release}");
+            self.put(&path, content.as_bytes());
+            self.put(
+                &format!("{path}.sha256"),
+                hash::bytes(content.as_bytes()).as_bytes(),
+            );
+        }
+    }
+
+    fn add_programs(&self) {
+        let github = |path: &str| format!("github.com/{path}");
+        let containerd =
+            github("containerd/containerd/releases/download/v2.4.1/containerd-2.4.1-linux-ARCH.tar.gz");
+        let archive = archive(&[
+            "bin/containerd",
+            "bin/containerd-shim-runc-v2",
+            "bin/ctr",
+            "bin/containerd-stress",
+        ]);
+        self.put(&containerd, &archive);
+        self.put_sum(&containerd, &format!("{containerd}.sha256sum"));
+
+        let runc = github("opencontainers/runc/releases/download/v1.5.2/runc.ARCH");
+        let content = b"runc";
+        self.put(&runc, content);
+        let sums = format!(
+            "{}  runc.riscv64\n{}  runc.{}\n",
+            "0".repeat(64),
+            hash::bytes(content),
+            sampan::bundle::arch()
+        );
+        self.put(
+            "github.com/opencontainers/runc/releases/download/v1.5.2/runc.sha256sum",
+            sums.as_bytes(),
+        );
+
+        let cni =
+            github("containernetworking/plugins/releases/download/v1.9.1/cni-plugins-linux-ARCH-v1.9.1.tgz");
+        let plugins = [
+            "./bridge",
+            "./loopback",
+            "./host-local",
+            "./portmap",
+            "./firewall",
+            "./dhcp",
+            "./LICENSE",
+        ];
+        self.put(&cni, &self::archive(&plugins));
+        self.put_sum(&cni, &format!("{cni}.sha256"));
+
+        let docker = [
+            "docker/docker",
+            "docker/dockerd",
+            "docker/docker-proxy",
+            "docker/containerd",
+        ];
+        self.put(
+            "download.docker.com/linux/static/stable/CPU/docker-29.8.1.tgz",
+            &self::archive(&docker),
+        );
+        let cri = github("Mirantis/cri-dockerd/releases/download/v0.4.10/cri-dockerd-0.4.10.ARCH.tgz");
+        self.put(&cri, &self::archive(&["cri-dockerd/cri-dockerd"]));
+
+        let own = "releases.sampan.internal/image-mirror/v1/image-mirror-linux-ARCH";
+        self.put(own, b"image-mirror");
+        self.put_sum(own, "releases.sampan.internal/image-mirror/v1/SHA256SUMS");
+    }
+
+    /// A small disk in the folder of one day, with the sums of that folder.
+    fn add_cloud_image(&self) {
+        let folder = "cloud.debian.org/images/cloud/trixie/20261001-2618";
+        let name = self.path(&format!(
+            "{folder}/debian-13-genericcloud-ARCH-20261001-2618.qcow2"
+        ));
+        let raw = self.put(&format!("{folder}/disk.raw"), b"");
+        make_disk(&raw);
+        let status = Command::new("qemu-img")
+            .args(["convert", "-f", "raw", "-O", "qcow2"])
+            .args([&raw, &name])
+            .status()
+            .unwrap();
+        assert!(status.success());
+        fs::remove_file(raw).unwrap();
+        let sum = Command::new("sha512sum").arg(&name).output().unwrap();
+        let sum = String::from_utf8(sum.stdout).unwrap();
+        let name = name.file_name().unwrap().to_str().unwrap();
+        let sums = format!("{}  other.qcow2\n{}  {name}\n", "0".repeat(128), &sum[..128]);
+        self.put(&format!("{folder}/SHA512SUMS"), sums.as_bytes());
+    }
+
+    /// The line that `sha256sum` prints.
+    fn put_sum(&self, of: &str, at: &str) {
+        let path = self.path(of);
+        let sum = hash::file(&path, &mut |_| ()).unwrap();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        self.put(at, format!("{sum}  {name}\n").as_bytes());
+    }
+
+    /// An image for two architectures, laid out as a registry's addresses.
+    fn add_image(&self, reference: &str) {
+        let (host, rest) = reference.split_once('/').unwrap();
+        let (name, tag) = rest.rsplit_once(':').unwrap();
+        let blob = |bytes: &[u8]| {
+            let digest = format!("sha256:{}", hash::bytes(bytes));
+            self.put(&format!("{host}/v2/{name}/blobs/{digest}"), bytes);
+            digest
+        };
+        let descriptor = |media_type: &str, bytes: &[u8]| json!({ "mediaType": media_type, "digest": blob(bytes), "size": bytes.len() });
+        let mut entries = Vec::new();
+        for arch in ["amd64", "arm64"] {
+            let mut layer = tar::Builder::new(Vec::new());
+            add(
+                &mut layer,
+                "program",
+                format!("{reference} for {arch}").as_bytes(),
+            );
+            let layer = layer.into_inner().unwrap();
+            let diff = format!("sha256:{}", hash::bytes(&layer));
+            let config = json!({
+                "architecture": arch, "os": "linux", "config": { "Entrypoint": ["/program"] },
+                "rootfs": { "type": "layers", "diff_ids": [diff] },
+            });
+            let manifest = json!({
+                "schemaVersion": 2,
+                "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "config": descriptor("application/vnd.oci.image.config.v1+json", config.to_string().as_bytes()),
+                "layers": [descriptor("application/vnd.oci.image.layer.v1.tar+gzip", &gzip(&layer))],
+            });
+            let bytes = manifest.to_string().into_bytes();
+            let digest = format!("sha256:{}", hash::bytes(&bytes));
+            self.put(&format!("{host}/v2/{name}/manifests/{digest}"), &bytes);
+            let mut entry: Value =
+                json!({ "mediaType": manifest["mediaType"], "digest": digest, "size": bytes.len() });
+            entry["platform"] = json!({ "architecture": arch, "os": "linux" });
+            entries.push(entry);
+        }
+        let index = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.index.v1+json",
+            "manifests": entries,
+        });
+        self.put(
+            &format!("{host}/v2/{name}/manifests/{tag}"),
+            index.to_string().as_bytes(),
+        );
+    }
+}
+
+/// The catalog with the sums of these stand-ins' packages in place of the real ones.
+pub(crate) fn catalog() -> String {
+    let own = include_str!("../../images/upstream.toml");
+    let mut name = String::new();
+    let lines = own.lines().map(|line| {
+        if let Some(url) = line.strip_prefix("url = \"https://snapshot.debian.org/") {
+            name = url
+                .trim_end_matches('"')
+                .replace("{arch}", sampan::bundle::arch());
+        }
+        match line.starts_with("sha256 = { amd64") {
+            true => format!(
+                "sha256 = {{ {} = \"{}\" }}",
+                sampan::bundle::arch(),
+                hash::bytes(package(&name).as_bytes())
+            ),
+            false => line.to_owned(),
+        }
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// What a package holds.
+fn package(path: &str) -> String {
+    format!("package {}", path.rsplit('/').next().unwrap())
+}
+
+/// Paths of all packages on their host.
+pub(crate) fn packages() -> Vec<String> {
+    let own = include_str!("../../images/upstream.toml");
+    let urls = own
+        .lines()
+        .filter_map(|line| line.strip_prefix("url = \"https://snapshot.debian.org/"));
+    urls.map(|url| {
+        url.trim_end_matches('"')
+            .replace("{arch}", sampan::bundle::arch())
+    })
+    .collect()
+}
+
+/// A disk with one Linux partition that holds no file system, all of it zero but for the partition's first bytes.
+fn make_disk(path: &Path) {
+    let mut file = fs::File::create(path).unwrap();
+    file.set_len(8 << 20).unwrap();
+    let mut sfdisk = Command::new("sh")
+        .args(["-c", "PATH=\"$PATH:/usr/sbin:/sbin\"; exec sfdisk --quiet \"$0\""])
+        .arg(path)
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let table = b"label: gpt\nstart=2048, type=linux\n";
+    sfdisk.stdin.take().unwrap().write_all(table).unwrap();
+    assert!(sfdisk.wait().unwrap().success());
+    use std::io::{Seek, SeekFrom};
+    file.seek(SeekFrom::Start(1 << 20)).unwrap();
+    file.write_all(b"the cloud image's root").unwrap();
+}
+
+/// A gzipped archive of programs whose content is their path.
+pub(crate) fn archive(paths: &[&str]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for path in paths {
+        add(&mut tar, path, path.trim_start_matches("./").as_bytes());
+    }
+    gzip(&tar.into_inner().unwrap())
+}
+
+/// Adds a file under a name as it is, also one that leads elsewhere.
+fn add(tar: &mut tar::Builder<Vec<u8>>, path: &str, content: &[u8]) {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(content.len() as u64);
+    header.set_mode(0o755);
+    header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
+    header.set_cksum();
+    tar.append(&header, content).unwrap();
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
