@@ -154,8 +154,7 @@ fn wait(node: &Node<'_>, deadline: Duration) -> Result<()> {
 
 fn failed(why: &str) -> Error {
     Error::new(Kind::Provision, format!("cloud-init in the guest {why}"))
-        .hint("its log is /var/log/cloud-init.log: see it with `sampan ssh -- cat /var/log/cloud-init.log`")
-        .hint("then `sampan delete` and start again: a cloud image is set up by its first boot")
+        .hint("`sampan delete` and start again: a cloud image is set up by its first boot")
 }
 
 /// What `cloud-init status --format=json` prints, as far as it matters.

@@ -53,11 +53,13 @@ pub(crate) fn overlay(image_tool: &Path, name: &str, below: &Path, new: &Path) -
 fn layer(image_tool: &Path, format: &str, below: &Path, size: u64, new: &Path) -> Result<()> {
     let made = new.with_file_name(format!("{}{}", files::DISK_MADE_BY, std::process::id()));
     files::remove(&made)?;
+    // Its one true name: a cache may have been reached through a link that is gone the next time.
+    let below = files::real(below);
     let create = qemu_img(image_tool)
         .args([
             "create", "-q", "-u", "-f", "qcow2", "-F", format, "-o", OPTIONS, "-b",
         ])
-        .path(below)
+        .path(&below)
         .path(&made)
         .arg(size.to_string());
     Host.run(&create)

@@ -85,3 +85,15 @@ fn missing_files_are_named() {
     let error = super::ensure(Path::new("qemu-img"), &ground.spec, false).unwrap_err();
     assert!(error.to_string().starts_with("/no/base.raw: "), "{error}");
 }
+
+#[test]
+fn a_base_behind_a_link_is_found_without_it() {
+    let mut ground = ground(8);
+    let (base, link) = (ground.spec.disk.base.clone(), ground.spec.dir.join("link"));
+    std::os::unix::fs::symlink(&ground.spec.dir, &link).unwrap();
+    ground.spec.disk.base = link.join("base.raw");
+    ensure(&ground.spec, false);
+    fs::remove_file(&link).unwrap();
+    let named = backing(&ground.spec.dir.join(files::DISK)).unwrap().unwrap();
+    assert!(files::same(&named, &base), "{}", named.display());
+}
