@@ -3,11 +3,13 @@
 
 #[cfg(test)]
 mod addon_files;
+mod archive;
 mod build;
 mod cached;
 mod catalog;
 pub mod cloud;
 mod components;
+mod elsewhere;
 mod gpt;
 mod image_layers;
 mod job;
@@ -24,9 +26,11 @@ mod wheels;
 use std::fs;
 use std::time::Duration;
 
+pub use archive::{EXTENSION, Exported, Imported, Input, Target, export, import};
 pub use catalog::{Catalog, Component, Dest, Head, Image, Layer, LayerFile, LayerLink, Program};
+pub use elsewhere::version_of;
 pub use manifest::{Archive, CONTRACT, ComponentRef, FORMAT, ImageRef, Manifest, Origin};
-pub use source::{Source, Wanted, ensure, locate};
+pub use source::{Source, Wanted, ensure, locate, own_keys};
 pub use tree::{catalog, write_addons};
 pub use wheels::{Wheel, WheelFile, WheelProgram};
 
@@ -204,7 +208,7 @@ pub fn verify(bundle: &Bundle, reporter: &dyn Reporter) -> Result<Option<String>
 pub fn list(layout: &Layout) -> Result<Vec<Entry>> {
     let dir = layout.bundles();
     let mut entries = Vec::new();
-    let current = current_key()?;
+    let current = own_keys()?;
     let names = match fs::read_dir(&dir) {
         Ok(names) => names,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(entries),
@@ -225,7 +229,7 @@ pub fn list(layout: &Layout) -> Result<Vec<Entry>> {
         entries.push(Entry {
             state,
             disk_usage: disk_usage(&name.path()),
-            current: key == current,
+            current: current.contains(&key),
             key,
         });
     }

@@ -4,8 +4,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::elsewhere::{self, Held};
 use super::{Bundle, Found, build_here, current_key, find, look, upstream};
 use crate::error::{Error, Kind, Result};
+use crate::fetch::Mirror;
 use crate::layout::Layout;
 use crate::progress::{Cancel, Reporter};
 
@@ -75,7 +77,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 pub fn locate(layout: &Layout, wanted: &Wanted) -> Result<Option<Bundle>> {
     match &wanted.source {
         Source::Auto | Source::Build | Source::Upstream => {
-            for key in own_keys(wanted)? {
+            for key in keys_of(wanted)? {
                 if let Some(bundle) = find(layout, &key)? {
                     return Ok(Some(bundle));
                 }
@@ -84,7 +86,7 @@ pub fn locate(layout: &Layout, wanted: &Wanted) -> Result<Option<Bundle>> {
         }
         Source::Dir(path) => match own_place(layout, path) {
             Some(key) => find(layout, &key),
-            None => Ok(None),
+            None => elsewhere::locate(layout, path, wanted),
         },
         Source::Url(_) => Ok(None),
     }
@@ -116,7 +118,10 @@ pub fn ensure(layout: &Layout, wanted: &Wanted, reporter: &dyn Reporter, cancel:
         Source::Auto => auto(layout, wanted, reporter, cancel),
         Source::Upstream => {
             let key = upstream::current_key(wanted)?.ok_or_else(|| upstream::no_release(wanted))?;
-            reporter.info("fetching the bundle from upstream, as asked");
+            reporter.info(&match &wanted.upstream.fetch.mirror {
+                Some(mirror) => format!("fetching the bundle from the mirror {mirror}, as asked"),
+                None => "fetching the bundle from upstream, as asked".to_owned(),
+            });
             fetch(layout, &key, wanted, reporter, cancel)
         }
         Source::Build => {
@@ -124,12 +129,35 @@ pub fn ensure(layout: &Layout, wanted: &Wanted, reporter: &dyn Reporter, cancel:
             reporter.info("building the bundle from source, as asked");
             build_here(layout, reporter, cancel)
         }
-        Source::Dir(_) | Source::Url(_) => Err(Error::new(
-            Kind::Unimplemented,
-            format!("a bundle cannot be taken from {} yet", wanted.source),
-        )
-        .hint("use --source auto")),
+        Source::Dir(path) => match elsewhere::look_at(path, wanted)? {
+            Held::Bundle(path, _) => {
+                reporter.info(&format!("importing the bundle from {}, as asked", path.display()));
+                elsewhere::take(layout, &path, wanted, reporter, cancel)
+            }
+            Held::Tree(dir) => mirrored(layout, wanted, Mirror::Dir(dir), reporter, cancel),
+        },
+        Source::Url(url) if elsewhere::is_file(url) => {
+            reporter.info(&format!("downloading the bundle from {url}, as asked"));
+            elsewhere::download(layout, url, wanted, reporter, cancel)
+        }
+        Source::Url(url) => mirrored(layout, wanted, Mirror::Url(url.clone()), reporter, cancel),
     }
+}
+
+/// Upstream's bundle, from a mirror.
+fn mirrored(
+    layout: &Layout,
+    wanted: &Wanted,
+    mirror: Mirror,
+    reporter: &dyn Reporter,
+    cancel: &Cancel,
+) -> Result<Bundle> {
+    let mut wanted = Wanted {
+        source: Source::Upstream,
+        ..wanted.clone()
+    };
+    wanted.upstream.fetch.mirror = Some(mirror);
+    ensure(layout, &wanted, reporter, cancel)
 }
 
 fn auto(layout: &Layout, wanted: &Wanted, reporter: &dyn Reporter, cancel: &Cancel) -> Result<Bundle> {
@@ -148,8 +176,16 @@ fn auto(layout: &Layout, wanted: &Wanted, reporter: &dyn Reporter, cancel: &Canc
     build_here(layout, reporter, cancel)
 }
 
+/// Keys of the bundles that this sampan makes or fetches when nobody names a version.
+///
+/// # Errors
+/// As [`current_key`].
+pub fn own_keys() -> Result<Vec<String>> {
+    keys_of(&Wanted::default())
+}
+
 /// Keys of the bundles of this sampan that would do, the best first.
-fn own_keys(wanted: &Wanted) -> Result<Vec<String>> {
+fn keys_of(wanted: &Wanted) -> Result<Vec<String>> {
     let mut keys = Vec::new();
     if wanted.source != Source::Upstream && is_built(wanted).is_ok() {
         keys.push(current_key()?);
@@ -222,5 +258,40 @@ mod tests {
         let layout = Layout::under(std::path::Path::new("/nowhere"));
         let error = ensure(&layout, &wanted, &crate::progress::Silent, &Cancel::default()).unwrap_err();
         assert_eq!(error.kind(), Kind::KubernetesUnsupported);
+    }
+
+    #[test]
+    fn a_path_that_holds_no_bundle_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::under(&dir.path().join("home"));
+        let path = dir.path().join("stick");
+        std::fs::create_dir(&path).unwrap();
+        let of = |path: &Path| {
+            let wanted = Wanted {
+                source: Source::Dir(path.to_owned()),
+                ..Wanted::default()
+            };
+            ensure(&layout, &wanted, &crate::progress::Silent, &Cancel::default()).unwrap_err()
+        };
+        assert_eq!(of(&path.join("none")).kind(), Kind::HostPath);
+        let error = of(&path);
+        assert!(
+            error
+                .to_string()
+                .ends_with("there is no bundle in this directory"),
+            "{error}"
+        );
+        std::fs::write(path.join("x.sampan"), "something else").unwrap();
+        let error = of(&path);
+        assert!(
+            error
+                .to_string()
+                .contains("no bundle file in this directory can be used here"),
+            "{error}"
+        );
+        assert!(
+            error.to_string().contains("x.sampan: it is no bundle file"),
+            "{error}"
+        );
     }
 }

@@ -1,10 +1,12 @@
 //! `bundle`: the bits that nodes are made of.
 
-use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueHint};
 
 use super::{Format, TableFormat};
 
-/// Make, list, show and remove bundles: all the bits that a node is made of
+/// Make, carry, check and remove bundles: all the bits that a node is made of
 #[derive(Debug, Clone, Args)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub struct BundleArgs {
@@ -37,6 +39,33 @@ pub enum BundleVerb {
     /// Programs, a cloud image and container images come from where their makers publish them, with the checksums that stand there; what
     /// was really fetched is written into the bundle's lock. An interrupted fetch goes on where it was.
     Fetch(FetchArgs),
+    /// Write a bundle into one file, to be carried to another machine
+    ///
+    /// The file holds all that a cluster needs, images of all addons included: on the other machine `sampan bundle import FILE` and
+    /// `sampan start` need no network. The same bundle always gives the same file.
+    Export {
+        /// The file, as stick/k8s.sampan; - for standard output
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// Key of the bundle or its beginning; none means the one that new clusters get
+        key: Option<String>,
+        /// Replace a file of that name
+        #[arg(short, long)]
+        force: bool,
+    },
+    /// Take a bundle from a file that `bundle export` wrote
+    ///
+    /// Every sum is compared before anything of it is used, and an import that fails leaves nothing behind.
+    Import {
+        /// The file; - for standard input
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// Read all files of a bundle and compare their sums
+    Verify {
+        /// Key of the bundle or its beginning; none means the one that new clusters get
+        key: Option<String>,
+    },
     /// List bundles
     #[command(visible_alias = "ls")]
     List {
@@ -78,6 +107,18 @@ pub enum BundleVerb {
         /// Also when a cluster stands on it: that cluster can no longer start
         #[arg(long)]
         force: bool,
+    },
+    /// Remove bundles that nobody uses, what is left of downloads, and leftovers of builds
+    ///
+    /// This sampan's own bundle stays, and so do whole downloads and what a next build would take from the cache. `sampan cache prune`
+    /// is about ready snapshots too.
+    Prune {
+        /// Also this sampan's own bundle unless a cluster stands on it, all downloads and the whole build cache
+        #[arg(short, long)]
+        all: bool,
+        /// Remove nothing, and say what would go
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 

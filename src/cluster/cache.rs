@@ -36,12 +36,21 @@ pub fn list(ctx: &Context) -> Result<Vec<LayerInfo>> {
 /// # Errors
 /// When it cannot be determined what a profile uses: then nothing goes.
 pub fn prune(ctx: &Context, quota: Option<u64>, dry_run: bool) -> Result<Vec<LayerInfo>> {
+    remove_chosen(ctx, dry_run, |items| plan(items, quota))
+}
+
+/// Removes what is chosen, in that order; returns what went, or with `dry_run` what would go.
+pub(super) fn remove_chosen(
+    ctx: &Context,
+    dry_run: bool,
+    choose: impl FnOnce(&[Item]) -> Vec<usize>,
+) -> Result<Vec<LayerInfo>> {
     template::end_abandoned(ctx)?;
     let _lock = lock(ctx)?;
     refresh_all(ctx)?;
     let items = inventory::take(ctx, &Uses::of_all(ctx)?)?;
     let mut gone = Vec::new();
-    for item in plan(&items, quota).into_iter().map(|index| &items[index]) {
+    for item in choose(&items).into_iter().map(|index| &items[index]) {
         ctx.cancel.check()?;
         if dry_run || remove(ctx, item)? {
             gone.push(item.info.clone());
@@ -220,13 +229,19 @@ fn lock(ctx: &Context) -> Result<Lock> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::path::PathBuf;
     use std::time::SystemTime;
 
     use super::*;
 
-    fn thing(store: Store, key: &str, fate: Fate, bundle: Option<&str>, age: u64) -> Item {
+    pub(in crate::cluster) fn thing(
+        store: Store,
+        key: &str,
+        fate: Fate,
+        bundle: Option<&str>,
+        age: u64,
+    ) -> Item {
         Item {
             info: LayerInfo {
                 kind: String::new(),

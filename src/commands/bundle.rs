@@ -1,8 +1,11 @@
-//! `bundle`: build, fetch, list, show, remove.
+//! `bundle`: build, fetch, export, import, verify, list, show, remove, prune.
+
+use std::io::IsTerminal;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::bundle::{self, Archive, Entry};
+use crate::bundle::{self, Archive, Entry, Input, Target};
 use crate::cli::bundle::{BundleArgs, BundleVerb};
 use crate::cli::{Format, TableFormat};
 use crate::cluster::{self, Context};
@@ -17,9 +20,13 @@ pub(super) fn run(app: &App, args: &BundleArgs) -> Result<u8> {
     match &args.verb {
         BundleVerb::Build { output } => build(app, *output),
         BundleVerb::Fetch(args) => super::upstream::fetch(app, args),
+        BundleVerb::Export { file, key, force } => export(app, file, key.as_deref(), *force),
+        BundleVerb::Import { file } => import(app, file),
+        BundleVerb::Verify { key } => verify(app, key.as_deref()),
         BundleVerb::List { output } => list(app, *output),
         BundleVerb::Show { key, verify, output } => show(app, key.as_deref(), *verify, *output),
         BundleVerb::Remove { keys, force } => remove(app, keys, *force),
+        BundleVerb::Prune { all, dry_run } => prune(app, *all, *dry_run),
     }?;
     Ok(0)
 }
@@ -48,6 +55,139 @@ fn build(app: &App, output: Format) -> Result<()> {
     Ok(())
 }
 
+/// "-" means a standard stream.
+fn is_stream(file: &Path) -> bool {
+    file.as_os_str() == "-"
+}
+
+fn export(app: &App, file: &Path, key: Option<&str>, force: bool) -> Result<()> {
+    let ctx = app.work()?;
+    let bundle = whole(&ctx, key)?;
+    if is_stream(file) {
+        if std::io::stdout().is_terminal() {
+            return Err(Error::new(Kind::Usage, "a bundle file is not for a terminal")
+                .hint("send it to a file or a program: sampan bundle export - | ssh HOST sampan bundle import -"));
+        }
+        bundle::export(&bundle, &Target::Output, &*ctx.reporter, &ctx.cancel)?;
+        return Ok(());
+    }
+    let target = Target::File {
+        path: file.to_owned(),
+        force,
+    };
+    let exported = app.step("Exporting Bundle", "exporting the bundle", || {
+        bundle::export(&bundle, &target, &*ctx.reporter, &ctx.cancel)
+    })?;
+    app.ui.info(&format!(
+        "bundle {} is in {}: {} bytes, sha256 {}",
+        bundle.key,
+        file.display(),
+        exported.size,
+        exported.sha256
+    ));
+    Ok(())
+}
+
+fn import(app: &App, file: &Path) -> Result<()> {
+    let ctx = app.work()?;
+    let from = if is_stream(file) {
+        Input::Input
+    } else {
+        Input::File(file)
+    };
+    let imported = app.step("Importing Bundle", "importing the bundle", || {
+        bundle::import(&ctx.layout, from, &*ctx.reporter, &ctx.cancel)
+    })?;
+    let bundle = &imported.bundle;
+    let (key, kubernetes) = (&bundle.key, &bundle.manifest.kubernetes);
+    if imported.was_here {
+        app.ui.info(&format!(
+            "bundle {key} with Kubernetes {kubernetes} is here already"
+        ));
+    } else {
+        app.ui.info(&format!(
+            "bundle {key} with Kubernetes {kubernetes} is here now, {} on the disk",
+            megabytes(crate::store::tree::disk_usage(&bundle.layout.0))
+        ));
+    }
+    if imported.differs {
+        app.ui.info(&format!(
+            "the one in {} was made at another time and was not taken; to take it: sampan bundle remove {key}, then import it again",
+            file.display()
+        ));
+    }
+    if !bundle::own_keys()?.contains(key) {
+        app.ui.info(&format!(
+            "it is not what this sampan makes new clusters from by itself; for one from it: sampan start --source {key}"
+        ));
+    }
+    Ok(())
+}
+
+/// A bundle that looks whole.
+fn whole(ctx: &Context, key: Option<&str>) -> Result<bundle::Bundle> {
+    let key = match key {
+        Some(key) => complete(&ctx.layout, key)?,
+        None => own(&ctx.layout)?,
+    };
+    entry(ctx, &key)?.state.map_err(|damage| damaged(&key, &damage))?;
+    bundle::find(&ctx.layout, &key)?
+        .ok_or_else(|| Error::new(Kind::NotFound, format!("bundle {key} is not there any more")))
+}
+
+/// The key of the bundle that new clusters get; of one that is to be made, when there is none yet.
+pub(super) fn own(layout: &Layout) -> Result<String> {
+    let own = bundle::locate(layout, &bundle::Wanted::default())?;
+    own.map_or_else(bundle::current_key, |bundle| Ok(bundle.key))
+}
+
+fn damaged(key: &str, damage: &str) -> Error {
+    Error::new(Kind::Bundle, format!("bundle {key} is damaged: {damage}"))
+        .hint("`sampan bundle build` or `sampan bundle import FILE` sets it aside and makes it again")
+}
+
+fn verify(app: &App, key: Option<&str>) -> Result<()> {
+    let ctx = app.work()?;
+    let bundle = whole(&ctx, key)?;
+    let damage = app.step(
+        "Verifying Bundle",
+        "checking the bundle",
+        || match bundle::verify(&bundle, &*ctx.reporter)? {
+            Some(damage) => Err(damaged(&bundle.key, &damage)),
+            None => Ok(()),
+        },
+    );
+    damage?;
+    app.ui.info(&format!(
+        "bundle {} is whole: {} files, {}",
+        bundle.key,
+        bundle.manifest.files.len(),
+        megabytes(bundle.manifest.files.values().map(|file| file.size).sum())
+    ));
+    Ok(())
+}
+
+fn prune(app: &App, all: bool, dry_run: bool) -> Result<()> {
+    let gone = cluster::prune_bundles(&app.work()?, all, dry_run)?;
+    let (verb, sum) = match dry_run {
+        true => ("would go", "would be freed"),
+        false => ("is removed", "are freed"),
+    };
+    for one in &gone {
+        app.ui.info(&format!(
+            "{} {} {verb} ({})",
+            one.kind,
+            one.key,
+            megabytes(one.bytes)
+        ));
+    }
+    app.ui.info(&match gone.is_empty() {
+        true => "there is nothing to remove".to_owned(),
+        false => format!("{} {sum}", megabytes(gone.iter().map(|one| one.bytes).sum())),
+    });
+    Ok(())
+}
+
 fn list(app: &App, output: TableFormat) -> Result<()> {
     let layout = app.layout()?;
     let entries = bundle::list(&layout)?;
@@ -58,7 +198,7 @@ fn list(app: &App, output: TableFormat) -> Result<()> {
         }
         TableFormat::Table if entries.is_empty() => {
             app.ui
-                .info("there are no bundles; `sampan bundle build` or the first `sampan start` makes one");
+                .info("there are no bundles; the first `sampan start`, `sampan bundle build` or `sampan bundle import FILE` brings one");
         }
         TableFormat::Table => {
             let mut table = Table::new(&["Key", "Kubernetes", "Created", "On Disk", "Current", "Used By"]);
@@ -103,13 +243,10 @@ fn show(app: &App, key: Option<&str>, verify: bool, output: Format) -> Result<()
     let ctx = app.context()?;
     let key = match key {
         Some(key) => complete(&ctx.layout, key)?,
-        None => bundle::current_key()?,
+        None => own(&ctx.layout)?,
     };
     let entry = entry(&ctx, &key)?;
-    let damaged = |damage: &str| {
-        Error::new(Kind::Bundle, format!("bundle {key} is damaged: {damage}"))
-            .hint("`sampan bundle build` sets it aside and makes it again")
-    };
+    let damaged = |damage: &str| self::damaged(&key, damage);
     let manifest = entry.state.clone().map_err(|damage| damaged(&damage))?;
     if verify
         && let Some(bundle) = bundle::find(&ctx.layout, &key)?
@@ -131,6 +268,11 @@ fn show(app: &App, key: Option<&str>, verify: bool, output: Format) -> Result<()
     ui.line(&format!(
         "created: {} with {}",
         manifest.created, manifest.toolchain
+    ));
+    ui.line(&format!(
+        "source: {}, base {}",
+        manifest.source.title(),
+        manifest.base
     ));
     ui.line(&format!("on disk: {}", megabytes(entry.disk_usage)));
     ui.line(&format!("used by: {}", users(&ctx.layout, &key)?.join(", ")));
@@ -156,7 +298,7 @@ fn entry(ctx: &Context, key: &str) -> Result<Entry> {
         .find(|entry| entry.key == key);
     found.ok_or_else(|| {
         Error::new(Kind::NotFound, format!("bundle {key} is not there"))
-            .hint("`sampan bundle build` makes it, `sampan bundle list` shows which there are")
+            .hint("`sampan bundle build` makes it, `sampan bundle import FILE` takes it from a file, `sampan bundle list` shows which there are")
     })
 }
 

@@ -36,7 +36,7 @@ pub(super) fn run(app: &App, args: &KubectlArgs) -> Result<u8> {
 fn program(layout: &Layout, name: &str) -> Result<std::path::PathBuf> {
     let key = match cluster::load(layout, name) {
         Ok(profile) => profile.bundle,
-        Err(error) if error.kind() == Kind::NotFound => crate::bundle::current_key()?,
+        Err(error) if error.kind() == Kind::NotFound => super::bundle::own(layout)?,
         Err(error) => return Err(error),
     };
     let program = BundleLayout(layout.bundles().join(key)).kubectl();

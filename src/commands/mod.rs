@@ -151,9 +151,13 @@ fn options(cli: &Cli) -> Options {
         }) => *output,
         _ => Format::Text,
     };
+    // Standard output is for the bundle alone.
+    let exports = matches!(&cli.verb, Verb::Bundle(cli::bundle::BundleArgs {
+        verb: cli::bundle::BundleVerb::Export { file, .. },
+    }) if file.as_os_str() == "-");
     Options {
         json: events == Format::Json,
-        quiet: cli.global.quiet,
+        quiet: cli.global.quiet || exports,
         verbose: cli.global.verbose,
     }
 }

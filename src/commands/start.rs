@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use crate::bundle;
 use crate::cli::StartArgs;
 use crate::cluster::{self, Context, StartRequest, Started};
 use crate::error::{Kind, Result};
 use crate::progress::Reporter;
 use crate::settings::{self, ClusterSpec};
 
-use super::{App, docker_env, host};
+use super::{App, docker_env, host, source};
 
 pub(super) fn run(app: &App, args: &StartArgs) -> Result<u8> {
     let settings = app.settings(args.settings())?;
@@ -19,7 +20,14 @@ pub(super) fn run(app: &App, args: &StartArgs) -> Result<u8> {
         Err(error) if error.kind() == Kind::NotFound => None,
         Err(error) => return Err(error),
     };
-    let mut resolved = settings::resolve(&name, &settings, existing.as_ref(), &app.choices()?)?;
+    let source = source::of(&layout, &settings)?;
+    let mut choices = app.choices()?;
+    if existing.is_none()
+        && let Some(version) = bundle::version_of(&source, settings.text("kubernetes-version", ""))?
+    {
+        choices.kubernetes.insert(0, version);
+    }
+    let mut resolved = settings::resolve(&name, &settings, existing.as_ref(), &choices)?;
     if existing.is_none() && settings.get("driver").is_none() {
         let (driver, why) = cluster::select(&layout, &host::drivers()?)?;
         app.ui.info(&why);
@@ -38,7 +46,7 @@ pub(super) fn run(app: &App, args: &StartArgs) -> Result<u8> {
         wait,
         wait_timeout,
         keep_context: settings.flag("keep-context"),
-        source: super::source::of(&layout, &settings)?,
+        source,
         upstream: super::upstream::options(&settings),
         download_only: args.download_only == Some(true),
         fresh: args.fresh == Some(true),

@@ -1,12 +1,70 @@
 //! Copies of disk images that keep their holes.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-const BLOCK: usize = 64 * 1024;
+/// A block of zeros of this size becomes a hole.
+pub const BLOCK: usize = 64 * 1024;
+
+static ZEROS: [u8; BLOCK] = [0; BLOCK];
+
+/// A new file that is written from its beginning to its end; blocks of zeros become holes.
+#[derive(Debug)]
+pub struct Writer {
+    file: File,
+    path: PathBuf,
+    length: u64,
+}
+
+impl Writer {
+    /// Makes the file, which must not be there.
+    ///
+    /// # Errors
+    /// The I/O error with the path.
+    pub fn create(path: &Path) -> Result<Self> {
+        Ok(Self {
+            file: File::create_new(path).map_err(Error::io(path))?,
+            path: path.to_owned(),
+            length: 0,
+        })
+    }
+
+    /// Writes what comes next: a multiple of [`BLOCK`], but for the end. Returns how much of it went to the disk.
+    ///
+    /// # Errors
+    /// The I/O error with the path.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<u64> {
+        let mut written = 0;
+        for block in bytes.chunks(BLOCK) {
+            let result = if *block == ZEROS[..block.len()] {
+                self.file.seek(SeekFrom::Current(block.len() as i64)).map(drop)
+            } else {
+                written += block.len() as u64;
+                self.file.write_all(block)
+            };
+            result.map_err(Error::io(&self.path))?;
+            self.length += block.len() as u64;
+        }
+        Ok(written)
+    }
+
+    /// The file as far as it is written.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Gives the file its length, with a hole at its end if it has one.
+    ///
+    /// # Errors
+    /// The I/O error with the path.
+    pub fn finish(self) -> Result<File> {
+        self.file.set_len(self.length).map_err(Error::io(&self.path))?;
+        Ok(self.file)
+    }
+}
 
 /// Copies a file to a new one; blocks of zeros become holes. `on_progress` gets the number of bytes of each piece.
 ///
@@ -14,40 +72,35 @@ const BLOCK: usize = 64 * 1024;
 /// The I/O error with the path it is about.
 pub fn copy(from: &Path, to: &Path, on_progress: &mut dyn FnMut(u64)) -> Result<()> {
     let mut source = File::open(from).map_err(Error::io(from))?;
-    let mut target = File::create_new(to).map_err(Error::io(to))?;
-    let zeros = vec![0; BLOCK];
+    let mut target = Writer::create(to)?;
     let mut block = vec![0; BLOCK];
-    let mut length = 0;
     loop {
         let count = fill(&mut source, &mut block).map_err(Error::io(from))?;
         if count == 0 {
             break;
         }
-        length += count as u64;
-        if block[..count] == zeros[..count] {
-            target
-                .seek(SeekFrom::Current(count as i64))
-                .map_err(Error::io(to))?;
-        } else {
-            target.write_all(&block[..count]).map_err(Error::io(to))?;
-        }
+        target.write(&block[..count])?;
         on_progress(count as u64);
     }
-    target.set_len(length).map_err(Error::io(to))
+    target.finish().map(drop)
 }
 
-/// Reads until the block is full or the file ends.
-fn fill(source: &mut File, block: &mut [u8]) -> std::io::Result<usize> {
+/// Reads until the block is full or the source ends.
+///
+/// # Errors
+/// The source's.
+pub fn fill(source: &mut impl Read, block: &mut [u8]) -> io::Result<usize> {
     let mut count = 0;
     while count < block.len() {
-        match source.read(&mut block[count..])? {
-            0 => break,
-            more => count += more,
+        match source.read(&mut block[count..]) {
+            Ok(0) => break,
+            Ok(more) => count += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(count)
 }
-
 #[cfg(test)]
 mod tests {
     use std::fs;

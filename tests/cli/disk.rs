@@ -27,7 +27,7 @@ fn is_kubeconfig(text: &str) -> bool {
 }
 
 /// The error of a full disk, with the place and a hint.
-fn assert_full(seen: &str, place: &str) {
+pub(crate) fn assert_full(seen: &str, place: &str) {
     let lines = seen.to_lowercase();
     assert!(
         seen.starts_with("status: 26\n")

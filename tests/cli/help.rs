@@ -30,7 +30,7 @@ fn no_arguments_print_the_help_in_groups() {
       config          Read and change the settings file
       update-context  Point kubectl to the cluster, and make it the current context
       driver          Show what can run clusters on this host
-      bundle          Make, list, show and remove bundles: all the bits that a node is made of
+      bundle          Make, carry, check and remove bundles: all the bits that a node is made of
       cache           Show, check and clear what clusters are made of and what can be made again
 
     Images:
