@@ -165,7 +165,13 @@ fn auto(layout: &Layout, wanted: &Wanted, reporter: &dyn Reporter, cancel: &Canc
         Some(key) => match upstream::answers(layout, wanted, ANSWER) {
             Ok(()) => {
                 reporter.info("fetching the bundle from upstream, as there is none here");
-                return fetch(layout, &key, wanted, reporter, cancel);
+                match fetch(layout, &key, wanted, reporter, cancel) {
+                    Err(error) if is_built(wanted).is_ok() && !is_ours(error.kind()) => {
+                        reporter.warn(&error.to_string());
+                        "it could not be had from upstream".to_owned()
+                    }
+                    fetched => return fetched,
+                }
             }
             Err(why) => why,
         },
@@ -174,6 +180,11 @@ fn auto(layout: &Layout, wanted: &Wanted, reporter: &dyn Reporter, cancel: &Canc
     is_built(wanted).map_err(|error| error.hint(format!("it is not fetched either, as {why}")))?;
     reporter.info(&format!("building the bundle from source, as {why}"));
     build_here(layout, reporter, cancel)
+}
+
+/// Whether a failure has to do with this host or its user, so that a build would fail as well.
+fn is_ours(kind: Kind) -> bool {
+    matches!(kind, Kind::Interrupted | Kind::Storage | Kind::Locked)
 }
 
 /// Keys of the bundles that this sampan makes or fetches when nobody names a version.

@@ -160,7 +160,8 @@ impl Fetcher {
         })
     }
 
-    /// Whether a server answers at all within this time: the one of `url`, or the mirror that is asked instead.
+    /// Whether a server, or the mirror that is asked instead, says within this time that it has something. One that refuses or does not
+    /// know it may be a proxy or a portal, which answers for everybody.
     pub fn reachable(&self, url: &str, within: Duration) -> bool {
         let url = match mirror::place(url, self.settings.mirror.as_ref()) {
             Ok(Place::Url(url)) => url,
@@ -170,7 +171,7 @@ impl Fetcher {
         self.runtime.block_on(async {
             let answer = self.client.http.head(url).send();
             let answer = tokio::time::timeout(within, answer).await;
-            answer.is_ok_and(|answer| answer.is_ok_and(|answer| !answer.status().is_server_error()))
+            answer.is_ok_and(|answer| answer.is_ok_and(|answer| answer.status().is_success()))
         })
     }
 }

@@ -224,8 +224,8 @@ fn whether_a_server_answers_is_known_soon() {
     let ground = Ground::new();
     let fetcher = ground.fetcher();
     assert!(fetcher.reachable(URL, SOON));
-    // Also when it has no such file.
-    assert!(fetcher.reachable("https://dl.example.org/", SOON));
+    // A portal knows no such file either.
+    assert!(!fetcher.reachable("https://dl.example.org/", SOON));
     let gate = Gate::default();
     let waits = Plan {
         gate: Some(gate.clone()),
