@@ -1,7 +1,7 @@
 //! Container images on the host: pulled from registries, checked, kept by digest, and written into one archive for a node.
 //!
 //! A [`Puller`] resolves a name to the image of one architecture and fetches what the store lacks. The store is shared with all other
-//! downloads: whatever is in it was checked against its digest. See docs/decisions/0024.
+//! downloads: whatever is in it was checked against its digest. See docs/decisions/0026.
 
 mod archive;
 mod blobs;

@@ -1,7 +1,7 @@
-//! Acceptance tests against a real QEMU guest and the user's own `kubectl`: stories 1 to 6, 8 and 9 of the project's scenarios.
+//! Acceptance tests against a real QEMU guest and the user's own `kubectl`: stories 1 to 6 and 8 to 10 of the project's scenarios.
 //!
 //! One cluster boots cold; the stories run on it one after the other, in the order below, each a test of its own. Run with
-//! `./dev test vm`; `cargo test --test vm -- first NAME` runs the cold start and the stories whose names match.
+//! `./dev test vm`; `cargo test --test vm -- NAME` runs the first, which all others need, and those whose names match.
 
 #![expect(
     clippy::unwrap_used,
@@ -18,6 +18,7 @@ mod docker;
 mod images;
 mod life;
 mod network;
+mod offline;
 mod reach;
 mod rolling;
 mod snapshots;
@@ -163,16 +164,22 @@ const STORIES: &[Story] = &[
     ),
     ("two_profiles_side_by_side", life::two_profiles_side_by_side),
     ("delete_leaves_nothing", life::delete_leaves_nothing),
+    (
+        "a_bundle_file_is_all_it_takes",
+        offline::a_bundle_file_is_all_it_takes,
+    ),
 ];
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // The stories share two cores and one cluster.
     arguments.test_threads = Some(1);
+    let only = arguments.filter.take().unwrap_or_default();
     let world = Arc::new(World::new());
     let trials = STORIES
         .iter()
         .enumerate()
+        .filter(|(index, (name, _))| *index == 0 || name.contains(&only))
         .map(|(index, &(name, story))| {
             let world = Arc::clone(&world);
             Trial::test(name, move || world.tell(index == 0, story).map_err(Failed::from))

@@ -229,7 +229,7 @@ pub(crate) fn shown(output: &Output) -> String {
 }
 
 /// The user's own cache, where `./dev` puts the bundle.
-fn shared_cache() -> PathBuf {
+pub(crate) fn shared_cache() -> PathBuf {
     if let Some(cache) = std::env::var_os("SAMPAN_CACHE") {
         return cache.into();
     }
