@@ -5,6 +5,7 @@
 
 mod archive;
 mod blobs;
+mod http;
 mod login;
 mod manifest;
 mod problem;

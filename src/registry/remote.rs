@@ -1,10 +1,9 @@
 //! A repository of a registry, over the network: who we are to it, what it gives, and how often it is asked.
 
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use oci_client::client::{BlobResponse, Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
+use oci_client::client::BlobResponse;
 use oci_client::errors::OciDistributionError;
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference, RegistryOperation};
@@ -12,22 +11,16 @@ use tokio::sync::OnceCell;
 
 use super::blobs::{Blobs, Fetch, Part};
 use super::problem::{self, Trouble};
-use super::{Blob, Credentials, called, login, manifest};
+use super::{Blob, Credentials, called, http, login, manifest};
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{Mirror, Settings};
 use crate::progress::{Bar, Cancel, Unit};
-
-/// What a host's own loopback is called: nothing there is behind a proxy.
-const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
 /// How often the user is asked about whether to go on.
 const TICK: Duration = Duration::from_millis(100);
 
 /// How long a registry may take for something small, altogether.
 const ANSWER: Duration = Duration::from_secs(60);
-
-/// How long it takes to learn that a registry speaks no TLS.
-const PROBE: Duration = Duration::from_secs(5);
 
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -62,8 +55,8 @@ impl Session {
                 mirror = Some(format!("{}/{}", rest.trim_end_matches('/'), reference.registry()));
                 (scheme == "http", false)
             }
-            _ if may_be_insecure(reference.registry(), insecure) => {
-                let tls = speaks_tls(settings, reference.registry()).await?;
+            _ if http::may_be_insecure(reference.registry(), insecure) => {
+                let tls = http::speaks_tls(settings, reference.registry()).await?;
                 (!tls, tls)
             }
             _ => (false, false),
@@ -74,36 +67,13 @@ impl Session {
             None => credentials(reference.registry())?,
         };
         let known = login.is_some();
-        let config = ClientConfig {
-            protocol: if plain {
-                ClientProtocol::Http
-            } else {
-                ClientProtocol::Https
-            },
-            accept_invalid_certificates: any_certificate,
-            accept_invalid_hostnames: any_certificate,
-            extra_root_certificates: authorities(settings)?,
-            platform_resolver: None,
-            connect_timeout: Some(settings.stall),
-            read_timeout: Some(settings.stall),
-            user_agent: concat!("sampan/", env!("CARGO_PKG_VERSION")),
-            https_proxy: settings.proxy.clone(),
-            http_proxy: settings.http_proxy.clone(),
-            no_proxy: Some(direct(settings)),
-            ..ClientConfig::default()
-        };
-        let client = Client::try_from(config).map_err(|error| {
-            Error::new(
-                Kind::InternetConfig,
-                "registries cannot be reached with these settings",
-            )
-            .because(error)
-            .hint("check HTTPS_PROXY, HTTP_PROXY and the setting ca-file")
-        })?;
+        let client = http::library(settings, plain, any_certificate)?;
         let scheme = if plain { "http" } else { "https" };
         let auth = match login {
             None => RegistryAuth::Anonymous,
-            Some(login) => login::auth(&http(settings, any_certificate)?, scheme, reference, login).await?,
+            Some(login) => {
+                login::auth(&http::own(settings, any_certificate)?, scheme, reference, login).await?
+            }
         };
         Ok(Self {
             client,
@@ -332,140 +302,4 @@ async fn within<T>(
 /// "the layer sha256:0123456789ab".
 fn short(digest: &str) -> String {
     format!("the part {}", digest.get(..19).unwrap_or(digest))
-}
-
-/// Whether a registry may do without TLS, or with any certificate: one on this machine, or one that the user names.
-fn may_be_insecure(registry: &str, insecure: &[String]) -> bool {
-    let host = host_of(registry);
-    let address: Option<IpAddr> = host.parse().ok();
-    let listed = |entry: &String| match (entry.split_once('/'), address) {
-        (Some((network, bits)), Some(IpAddr::V4(address))) => contains(network, bits, address),
-        _ => entry == registry || entry == host,
-    };
-    host == "localhost" || address.is_some_and(|address| address.is_loopback()) || insecure.iter().any(listed)
-}
-
-/// A registry without its port.
-fn host_of(registry: &str) -> &str {
-    match registry.rsplit_once(':') {
-        Some((host, port)) if port.chars().all(|c| c.is_ascii_digit()) => host,
-        _ => registry,
-    }
-    .trim_matches(['[', ']'])
-}
-
-fn contains(network: &str, bits: &str, address: std::net::Ipv4Addr) -> bool {
-    let (Ok(network), Ok(bits)) = (network.parse::<std::net::Ipv4Addr>(), bits.parse::<u32>()) else {
-        return false;
-    };
-    let mask = u32::MAX.checked_shl(32 - bits.min(32)).unwrap_or(0);
-    network.to_bits() & mask == address.to_bits() & mask
-}
-
-/// Whether a registry speaks TLS, with whatever certificate.
-async fn speaks_tls(settings: &Settings, registry: &str) -> Result<bool> {
-    let asked = http(settings, true)?
-        .get(format!("https://{registry}/v2/"))
-        .timeout(PROBE);
-    Ok(asked.send().await.is_ok())
-}
-
-/// The client for what the library does not do.
-fn http(settings: &Settings, any_certificate: bool) -> Result<reqwest::Client> {
-    let wrong = |error: reqwest::Error| {
-        Error::new(
-            Kind::InternetConfig,
-            "registries cannot be reached with these settings",
-        )
-        .because(error)
-        .hint("check HTTPS_PROXY, HTTP_PROXY and the setting ca-file")
-    };
-    let direct = reqwest::NoProxy::from_string(&direct(settings));
-    let mut builder = reqwest::Client::builder()
-        .no_proxy()
-        .user_agent(concat!("sampan/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(settings.stall)
-        .danger_accept_invalid_certs(any_certificate)
-        .danger_accept_invalid_hostnames(any_certificate);
-    if let Some(proxy) = &settings.proxy {
-        builder = builder.proxy(
-            reqwest::Proxy::https(proxy)
-                .map_err(wrong)?
-                .no_proxy(direct.clone()),
-        );
-    }
-    if let Some(proxy) = &settings.http_proxy {
-        builder = builder.proxy(reqwest::Proxy::http(proxy).map_err(wrong)?.no_proxy(direct));
-    }
-    for authority in authorities(settings)? {
-        let authority = reqwest::Certificate::from_pem(&authority.data).map_err(wrong)?;
-        builder = builder.add_root_certificate(authority);
-    }
-    builder.build().map_err(wrong)
-}
-
-/// Hosts that no proxy is used for.
-fn direct(settings: &Settings) -> String {
-    match &settings.no_proxy {
-        Some(hosts) => format!("{hosts},{LOOPBACK}"),
-        None => LOOPBACK.to_owned(),
-    }
-}
-
-/// The user's own authorities, each by itself.
-fn authorities(settings: &Settings) -> Result<Vec<Certificate>> {
-    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
-    let Some(path) = &settings.ca_file else {
-        return Ok(Vec::new());
-    };
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Error::io(path)(error).hint("the setting ca-file names it"))?;
-    let one = |rest: &str| Certificate {
-        encoding: CertificateEncoding::Pem,
-        data: format!("{BEGIN}{rest}").into_bytes(),
-    };
-    Ok(text.split(BEGIN).skip(1).map(one).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn some_registries_may_be_insecure() {
-        let insecure = ["r.example:5000", "plain.example", "10.0.0.0/8"].map(str::to_owned);
-        for (registry, may) in [
-            ("localhost:5000", true),
-            ("127.0.0.3:1", true),
-            ("[::1]:5000", true),
-            ("r.example:5000", true),
-            ("r.example", false),
-            ("plain.example", true),
-            ("plain.example:80", true),
-            ("10.9.8.7:5000", true),
-            ("11.9.8.7:5000", false),
-            ("registry.k8s.io", false),
-        ] {
-            assert_eq!(may_be_insecure(registry, &insecure), may, "{registry}");
-        }
-        assert!(may_be_insecure("11.0.0.1", &["0.0.0.0/0".to_owned()]));
-    }
-
-    #[test]
-    fn a_file_may_hold_several_authorities() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("ca.pem");
-        let make = || {
-            let key = rcgen::KeyPair::generate().unwrap();
-            let params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-            params.self_signed(&key).unwrap().pem()
-        };
-        std::fs::write(&path, format!("# mine\n{}{}", make(), make())).unwrap();
-        let settings = Settings {
-            ca_file: Some(path),
-            ..Settings::default()
-        };
-        assert_eq!(authorities(&settings).unwrap().len(), 2);
-        http(&settings, false).unwrap();
-    }
 }

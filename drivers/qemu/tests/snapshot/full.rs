@@ -2,69 +2,18 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use sampan_driver::{Driver, DriverError, Effort, MachineSpec, MachineState, Result, Started};
+use sampan_test_support::disk::{leave_kib, may_mount, mount};
 
 use crate::ground::*;
-
-/// Set in the copy of this program that may mount.
-const INSIDE: &str = "SAMPAN_TEST_INSIDE_NAMESPACE";
-
-/// Whether this process may mount. One that may not runs the test again as one that may, and gives false.
-#[expect(clippy::print_stderr, reason = "a test that is skipped says why")]
-fn may_mount(test: &str) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
-        return true;
-    }
-    let flags = if rustix::process::geteuid().is_root() {
-        "-m"
-    } else {
-        "-rm"
-    };
-    let allowed = Command::new("unshare").args([flags, "true"]).output();
-    if !allowed.is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: {test}: this system does not let this user make a mount namespace");
-        return false;
-    }
-    let output = Command::new("unshare")
-        .arg(flags)
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env(INSIDE, "1")
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "{text}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    false
-}
-
-fn mount(options: &str, dir: &Path) {
-    let status = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", options, "sampan-test"])
-        .arg(dir)
-        .status()
-        .unwrap();
-    assert!(status.success(), "mount -o {options} {}", dir.display());
-}
 
 fn on_a_disk(names: &[&str]) -> Ground {
     let dir = tempfile::tempdir().unwrap();
     mount("size=256m", dir.path());
     Ground::on(dir, names)
-}
-
-/// Makes the disk just so large that this much is free on it.
-fn leave_kib(ground: &Ground, free: u64) {
-    let disk = rustix::fs::statvfs(ground.dir.path()).unwrap();
-    let used = (disk.f_blocks - disk.f_bfree) * disk.f_frsize / 1024;
-    mount(&format!("remount,size={}k", used + free), ground.dir.path());
 }
 
 /// In our words, or in those of `qemu-img`.
@@ -81,11 +30,11 @@ fn until_there_is_room(
 ) -> (Vec<String>, u32) {
     let mut errors = Vec::new();
     for free in (256..).step_by(96) {
-        leave_kib(ground, free);
+        leave_kib(ground.dir.path(), free);
         let before = count(spec);
         let Err(error) = act() else {
             // What was left is little, and the guest goes on writing.
-            leave_kib(ground, 8 << 10);
+            leave_kib(ground.dir.path(), 8 << 10);
             if ground.qemu.state(spec).unwrap() == MachineState::Paused {
                 ground.qemu.start(spec).unwrap();
             }
@@ -99,7 +48,7 @@ fn until_there_is_room(
                 "it is held: {error}"
             );
             // The guest has met the full disk as well.
-            leave_kib(ground, 8 << 10);
+            leave_kib(ground.dir.path(), 8 << 10);
             ground.qemu.start(spec).unwrap();
         }
         counts_to(spec, before + 1);
@@ -144,7 +93,7 @@ fn a_machine_that_cannot_be_saved_runs_on() {
     counts_to(spec, at + 1);
     let (errors, before) = until_there_is_room(&ground, spec, || ground.snapshots().save(spec));
     println!("{errors:#?}");
-    leave_kib(&ground, 100 << 10);
+    leave_kib(ground.dir.path(), 100 << 10);
     ground.resumes(spec, before);
     ground.snapshots().restore(spec, &layer).unwrap();
     ground.resumes(spec, at);
@@ -158,7 +107,7 @@ fn a_guest_held_by_a_full_disk_goes_on_when_there_is_room() {
     let ground = on_a_disk(&["held"]);
     let spec = ground.counting();
     assert_eq!(ground.qemu.trouble(spec).unwrap(), None);
-    leave_kib(&ground, 0);
+    leave_kib(ground.dir.path(), 0);
     let end = Instant::now() + SOON;
     while ground.qemu.state(spec).unwrap() == MachineState::Running {
         assert!(Instant::now() < end, "it finds room");
@@ -172,18 +121,18 @@ fn a_guest_held_by_a_full_disk_goes_on_when_there_is_room() {
     let error = ground.qemu.start(spec).unwrap_err();
     assert!(is_full(&error), "{error}");
     let before = count(spec);
-    leave_kib(&ground, 100 << 10);
+    leave_kib(ground.dir.path(), 100 << 10);
     assert_eq!(ground.snapshots().resume(spec).unwrap(), Started::Running);
     counts_to(spec, before + 10);
     whole(spec);
     assert_eq!(ground.qemu.trouble(spec).unwrap(), None);
     // Held and saved, it tries to write again when it goes on.
-    leave_kib(&ground, 0);
+    leave_kib(ground.dir.path(), 0);
     while ground.qemu.state(spec).unwrap() == MachineState::Running {
         assert!(Instant::now() < end, "it finds room");
         thread::sleep(Duration::from_millis(10));
     }
-    leave_kib(&ground, 100 << 10);
+    leave_kib(ground.dir.path(), 100 << 10);
     let before = ground.saved(spec);
     ground.resumes(spec, before);
 }
