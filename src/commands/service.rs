@@ -48,11 +48,14 @@ fn list(app: &App, output: TableFormat, namespace: Option<&str>) -> Result<()> {
     let ctx = app.context()?;
     let access = access(&ctx, &name)?;
     let services = services::list(&cluster::api(&ctx, &access.profile)?, namespace)?;
+    let published = published(&ctx, &access)?;
     let rows: Vec<(Service, Vec<Place>)> = services
         .into_iter()
-        .map(|service| Ok((places(&ctx, &access, &service)?, service)))
-        .map(|row| row.map(|(places, service)| (service, places)))
-        .collect::<Result<_>>()?;
+        .map(|service| {
+            let places = places(&access, &service, &published);
+            (service, places)
+        })
+        .collect();
     match output {
         TableFormat::Json => app.ui.json(&rows.iter().map(as_json).collect::<Vec<_>>()),
         TableFormat::Table => {
@@ -102,16 +105,22 @@ fn as_json((service, places): &(Service, Vec<Place>)) -> Value {
     value
 }
 
-/// Where the host reaches a service's ports.
-fn places(ctx: &Context, access: &Access, service: &Service) -> Result<Vec<Place>> {
-    if !service.is_published {
-        return Ok(Vec::new());
+/// What the supervisor publishes, where it is the one that does.
+fn published(ctx: &Context, access: &Access) -> Result<Vec<Publication>> {
+    match access.publishing() {
+        Publishing::Supervised => supervisor::published(ctx, &access.profile.spec.name),
+        Publishing::AtNode(_) | Publishing::Not => Ok(Vec::new()),
     }
-    Ok(match access.publishing() {
-        Publishing::Supervised => service.places(&supervisor::published(ctx, &access.profile.spec.name)?),
+}
+
+/// Where the host reaches a service's ports.
+fn places(access: &Access, service: &Service, published: &[Publication]) -> Vec<Place> {
+    match access.publishing() {
+        _ if !service.is_published => Vec::new(),
+        Publishing::Supervised => service.places(published),
         Publishing::AtNode(address) => service.places_on(Ok(address)),
         Publishing::Not => service.places_on(Err(NOT_PUBLISHED)),
-    })
+    }
 }
 
 /// What is told of one port.
@@ -196,7 +205,11 @@ fn wait_for(
     loop {
         let service = services::find(api, namespace, name)?;
         if let Some(service) = service {
-            let places = places(ctx, access, &service)?;
+            let published = match service.is_published {
+                true => published(ctx, access)?,
+                false => Vec::new(),
+            };
+            let places = places(access, &service, &published);
             let is_there =
                 access.publishing() == Publishing::Not || places.iter().all(|place| place.at.is_ok());
             if is_there || Instant::now() >= end {
