@@ -117,6 +117,8 @@ fn cluster() -> ClusterSpec {
         pod_cidr: "10.244.0.0/16".into(),
         apiserver_names: Vec::new(),
         feature_gates: String::new(),
+        insecure_registries: vec!["registry.example:5000".into()],
+        registry_mirrors: Vec::new(),
         extra_config: Vec::new(),
     }
 }

@@ -126,7 +126,10 @@ pub fn ensure(layout: &Layout, wanted: &Wanted, reporter: &dyn Reporter, cancel:
         }
         Source::Build => {
             is_built(wanted)?;
-            reporter.info("building the bundle from source, as asked");
+            reporter.info(&format!(
+                "building the bundle from source, as asked{}",
+                wanted.upstream.unused()
+            ));
             build_here(layout, reporter, cancel)
         }
         Source::Dir(path) => match elsewhere::look_at(path, wanted)? {
@@ -178,7 +181,10 @@ fn auto(layout: &Layout, wanted: &Wanted, reporter: &dyn Reporter, cancel: &Canc
         None => "there is none here".to_owned(),
     };
     is_built(wanted).map_err(|error| error.hint(format!("it is not fetched either, as {why}")))?;
-    reporter.info(&format!("building the bundle from source, as {why}"));
+    reporter.info(&format!(
+        "building the bundle from source, as {why}{}",
+        wanted.upstream.unused()
+    ));
     build_here(layout, reporter, cancel)
 }
 

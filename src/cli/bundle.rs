@@ -134,6 +134,12 @@ pub struct FetchArgs {
     /// Where kubelet, kubeadm and kubectl are, instead of https://dl.k8s.io/release
     #[arg(long, value_name = "URL")]
     pub binary_mirror: Option<String>,
+    /// Where images are fetched from by the last part of their names, as registry.example/k8s; in the bundle they keep their names
+    #[arg(long, value_name = "REPO")]
+    pub image_repository: Option<String>,
+    /// A registry that does without TLS, as registry.example:5000, or a network of them; can be repeated
+    #[arg(long, value_name = "HOST[:PORT]|CIDR")]
+    pub insecure_registry: Vec<String>,
     /// Certificates (PEM) of authorities to be trusted besides the system's own
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<String>,

@@ -75,6 +75,20 @@ pub struct StartArgs {
     /// Certificates (PEM) of authorities to be trusted besides the system's own when something is fetched
     #[arg(long, value_name = "FILE", help_heading = "Kubernetes")]
     pub ca_file: Option<String>,
+    /// Where upstream's images are fetched from when a bundle is, as registry.example/k8s; in the cluster they keep their names
+    #[arg(long, value_name = "REPO", help_heading = "Registries")]
+    pub image_repository: Option<String>,
+    /// Where upstream's kubelet, kubeadm and kubectl are fetched from, instead of https://dl.k8s.io/release
+    #[arg(long, value_name = "URL", help_heading = "Registries")]
+    pub binary_mirror: Option<String>,
+    /// A mirror of Docker Hub that the node asks first, as https://mirror.example; can be repeated. A cluster that exists changes
+    /// to what is named, and keeps what it has when nothing is; an empty one takes all away
+    #[arg(long, value_name = "URL", help_heading = "Registries")]
+    pub registry_mirror: Vec<String>,
+    /// A registry that does without TLS, as registry.example:5000, or for Docker a network of them, as 10.0.0.0/8; can be
+    /// repeated, and changed like mirrors
+    #[arg(long, value_name = "HOST[:PORT]|CIDR", help_heading = "Registries")]
+    pub insecure_registry: Vec<String>,
     /// Make or fetch what a start needs, and stop there
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub download_only: Option<bool>,
@@ -121,6 +135,10 @@ impl StartArgs {
             ("pod-cidr", self.pod_cidr.clone()),
             ("source", self.source.clone()),
             ("ca-file", self.ca_file.clone()),
+            ("image-repository", self.image_repository.clone()),
+            ("binary-mirror", self.binary_mirror.clone()),
+            ("registry-mirror", joined(&self.registry_mirror, ",")),
+            ("insecure-registry", joined(&self.insecure_registry, ",")),
             ("wait", joined(&self.wait, ",")),
             ("wait-timeout", self.wait_timeout.clone()),
             ("keep-context", flag(self.keep_context)),

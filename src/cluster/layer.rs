@@ -291,6 +291,8 @@ mod tests {
                 pod_cidr: "10.244.0.0/16".into(),
                 apiserver_names: Vec::new(),
                 feature_gates: String::new(),
+                insecure_registries: Vec::new(),
+                registry_mirrors: Vec::new(),
                 extra_config: Vec::new(),
             },
             files: Sums::new(),

@@ -44,6 +44,7 @@ const STEPS: &[&dyn Step] = &[
     &steps::Guest("Booting control plane", provision::CONTROL_PLANE),
     &steps::Guest("Configuring CNI", provision::NETWORK),
     &steps::DefaultAddons,
+    &steps::Guest("Configuring Registries", provision::REGISTRIES),
     &steps::Guest("Configuring Docker", provision::DOCKER),
     &steps::Guest("Configuring RBAC rules", provision::LABELS),
     &steps::Verify,

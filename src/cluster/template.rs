@@ -22,7 +22,6 @@ use crate::error::{Error, Kind, Result};
 use crate::layout::{LAYER_STATE, LayerLayout, Layout, TEMPLATE_PREFIX};
 use crate::progress::{Bar, Reporter, StepEnd, StepInfo, Unit};
 use crate::provision;
-use crate::settings::ClusterSpec;
 use crate::store::lock::Lock;
 use crate::store::{atomic, hash};
 
@@ -37,10 +36,7 @@ const HEALTHY_DEADLINE: Duration = Duration::from_secs(600);
 
 /// The key of the ready layer for a profile: a hash of everything that the machine and the cluster in it are made of.
 pub(super) fn key(ctx: &Context, snapshots: &dyn Snapshot, profile: &Profile) -> Result<String> {
-    let spec = ClusterSpec {
-        name: NODE.to_owned(),
-        ..profile.spec.clone()
-    };
+    let spec = profile.spec.of_layer(NODE);
     let spec = toml::to_string(&spec)
         .map_err(|error| Error::new(Kind::Internal, "cannot describe a cluster").because(error))?;
     Ok(hash::Key::new("ready 1")
@@ -198,10 +194,7 @@ impl Reporter for Inside {
 
 /// Starts the cluster as any other, up to full health.
 fn bring_up(inner: &Context, profile: &Profile) -> Result<Profile> {
-    let spec = ClusterSpec {
-        name: NODE.to_owned(),
-        ..profile.spec.clone()
-    };
+    let spec = profile.spec.of_layer(NODE);
     let request = StartRequest {
         fresh: true,
         place: Some(profile.place()),

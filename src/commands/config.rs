@@ -4,7 +4,7 @@ use crate::cli::{ConfigArgs, ConfigVerb, Format};
 use crate::cluster;
 use crate::error::{Error, Kind, Result};
 use crate::progress::Reporter;
-use crate::settings::{ConfigFile, KEYS, Key, Setting, Source, default_text, unset_anyway};
+use crate::settings::{ConfigFile, KEYS, Key, Setting, Source, ValueKind, default_text, unset_anyway};
 
 use super::{App, template};
 
@@ -57,9 +57,17 @@ fn set(app: &App, name: &str, value: &str) -> Result<()> {
     let mut file = ConfigFile::read(&path)?;
     file.set(key, value);
     file.write()?;
-    if key.fixed && !cluster::list(&app.layout()?)?.is_empty() {
+    if cluster::list(&app.layout()?)?.is_empty() {
+        return Ok(());
+    }
+    if key.fixed {
         app.ui
             .warn("this counts for new clusters: one that exists has to be deleted and started again");
+    } else if matches!(key.kind, ValueKind::Registries | ValueKind::Mirrors) {
+        app.ui.warn(&format!(
+            "this counts for new clusters: one that exists changes with `sampan start --{} {value}`",
+            key.name
+        ));
     }
     Ok(())
 }

@@ -180,6 +180,8 @@ fn config(profile: &Profile) -> Value {
         "CPUs": spec.cpus,
         "Memory": spec.memory_mib,
         "DiskSize": spec.disk_mib,
+        "InsecureRegistry": spec.insecure_registries,
+        "RegistryMirror": spec.registry_mirrors,
         "KubernetesConfig": {
             "KubernetesVersion": spec.kubernetes_version,
             "ClusterName": spec.name,

@@ -37,17 +37,20 @@ pub(super) fn run(app: &App, args: &StartArgs) -> Result<u8> {
         app.ui.warn(warning);
     }
     let spec = resolved.spec;
+    let registries = registries(&spec, existing.as_ref());
     if args.dry_run == Some(true) {
-        return dry_run(app, &spec);
+        return dry_run(app, &spec, registries);
     }
     let (wait, wait_timeout) = settings::wait(&settings)?;
+    let mut upstream = super::upstream::options(&settings);
+    upstream.insecure_registries.clone_from(&spec.insecure_registries);
     let request = StartRequest {
         spec,
         wait,
         wait_timeout,
         keep_context: settings.flag("keep-context"),
         source,
-        upstream: super::upstream::options(&settings),
+        upstream,
         download_only: args.download_only == Some(true),
         fresh: args.fresh == Some(true),
         place: None,
@@ -60,6 +63,9 @@ pub(super) fn run(app: &App, args: &StartArgs) -> Result<u8> {
         for limit in cluster::limits(driver.name(), &driver.features()) {
             app.ui.info(&limit);
         }
+    }
+    if let Some(line) = registries {
+        app.ui.info(&line);
     }
     match cluster::start(&ctx, &request) {
         Ok(started) => {
@@ -86,10 +92,31 @@ fn describe(spec: &ClusterSpec) -> String {
     )
 }
 
+/// What a start makes of the cluster's registries, where that is not what they are.
+fn registries(spec: &ClusterSpec, existing: Option<&ClusterSpec>) -> Option<String> {
+    let of = |spec: &ClusterSpec| (spec.insecure_registries.clone(), spec.registry_mirrors.clone());
+    let (insecure, mirrors) = of(spec);
+    if existing.map(of).unwrap_or_default() == (insecure.clone(), mirrors.clone()) {
+        return None;
+    }
+    let words = |all: &[String]| match all {
+        [] => "none".to_owned(),
+        all => all.join(", "),
+    };
+    Some(format!(
+        "registries without TLS: {}; mirrors of Docker Hub: {}",
+        words(&insecure),
+        words(&mirrors)
+    ))
+}
+
 /// Checks what can be checked without changing anything of the cluster.
-fn dry_run(app: &App, spec: &ClusterSpec) -> Result<u8> {
+fn dry_run(app: &App, spec: &ClusterSpec, registries: Option<String>) -> Result<u8> {
     let ctx = app.context()?;
     app.ui.info(&describe(spec));
+    if let Some(line) = registries {
+        app.ui.info(&line);
+    }
     let health = cluster::open_driver(&spec.driver, &ctx.layout, &ctx.drivers)?.check()?;
     let words = [
         spec.driver.as_str(),

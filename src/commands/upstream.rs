@@ -23,7 +23,7 @@ pub(super) fn options(settings: &Settings) -> Options {
     Options {
         fetch: reached.with_proxies_of(&host::variable),
         binary_mirror: text("binary-mirror").filter(|url| !url.is_empty()),
-        image_repository: text("image-repository").unwrap_or_default(),
+        image_repository: settings::image_repository(settings),
         insecure_registries: settings::list(settings.text("insecure-registry", "")),
         // A user without a home has no logins there.
         docker_config: host::docker_config().ok(),
@@ -49,9 +49,13 @@ pub(super) fn versions() -> Result<Vec<String>> {
 
 /// Fetches a bundle of upstream's releases, unless it is there.
 pub(super) fn fetch(app: &App, args: &FetchArgs) -> Result<()> {
+    let insecure = (!args.insecure_registry.is_empty()).then(|| args.insecure_registry.join(","));
     let settings = app.settings(vec![
         ("kubernetes-version", args.kubernetes_version.clone()),
         ("ca-file", args.ca_file.clone()),
+        ("binary-mirror", args.binary_mirror.clone()),
+        ("image-repository", args.image_repository.clone()),
+        ("insecure-registry", insecure),
     ])?;
     let mut wanted = Wanted {
         source: Source::Upstream,
@@ -59,9 +63,6 @@ pub(super) fn fetch(app: &App, args: &FetchArgs) -> Result<()> {
         upstream: options(&settings),
     };
     wanted.upstream.fetch.mirror = args.source.as_deref().map(Mirror::parse);
-    if args.binary_mirror.is_some() {
-        wanted.upstream.binary_mirror.clone_from(&args.binary_mirror);
-    }
     let ctx = app.work()?;
     let step = StepInfo {
         number: 1,

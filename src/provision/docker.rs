@@ -5,11 +5,12 @@ use std::fs;
 use std::path::Path;
 
 use sampan_driver::Command;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::guest::{self, Entry, Stamp};
 use super::{Node, render, runtime};
 use crate::error::{Error, Kind, Result};
+use crate::settings::ClusterSpec;
 
 /// The step's name.
 pub(super) const ID: &str = "docker";
@@ -50,8 +51,10 @@ pub(super) fn apply(node: &Node<'_>) -> Result<()> {
         return Ok(());
     }
     let entries = entries(node)?;
+    let before = guest::read(node, CONFIG)?;
     let changed = guest::update(node, &entries)?;
     let any = |paths: &[&str]| paths.iter().any(|path| changed.contains(path));
+    let reloads = changed == [CONFIG] && is_reloadable(before.as_deref(), &config(node)?);
     if any(&[DOCKER_UNIT, MIRROR_UNIT]) {
         guest::systemctl(node, &["daemon-reload"], Kind::Runtime)?;
     }
@@ -60,10 +63,45 @@ pub(super) fn apply(node: &Node<'_>) -> Result<()> {
         (MIRROR, &[MIRROR_UNIT, OWN_IMAGES][..]),
         (DOCKER, &[DOCKER_UNIT, CONFIG, CA, CERT, KEY]),
     ] {
-        let verb = if any(reasons) { "restart" } else { "start" };
+        let verb = match any(reasons) {
+            false => "start",
+            true if unit == DOCKER && reloads => "reload-or-restart",
+            true => "restart",
+        };
         guest::systemctl(node, &[verb, unit], Kind::Runtime)?;
     }
     Stamp::new(node, ID).write(&guest::digest(&entries))
+}
+
+/// Whether Docker can go from one configuration to the other while it runs: only registries differ.
+fn is_reloadable(before: Option<&str>, after: &str) -> bool {
+    let rest = |text: &str| {
+        let mut config: Value = serde_json::from_str(text).ok()?;
+        let keys = config.as_object_mut()?;
+        for key in ["insecure-registries", "registry-mirrors"] {
+            keys.remove(key);
+        }
+        Some(config)
+    };
+    let before = before.and_then(rest);
+    before.is_some() && before == rest(after)
+}
+
+/// Registries that Docker takes without TLS: those at ClusterIPs, as in minikube, and those that the user names.
+pub(super) fn insecure_registries(spec: &ClusterSpec) -> Vec<String> {
+    let services = std::iter::once(&spec.service_cidr);
+    services.chain(&spec.insecure_registries).cloned().collect()
+}
+
+fn config(node: &Node<'_>) -> Result<String> {
+    let spec = node.spec;
+    // Empty lists are written, too: what is not in the file stays as it was when Docker reads it again.
+    let values = json!({
+        "port": PORT,
+        "insecure_registries": json!(insecure_registries(spec)).to_string(),
+        "registry_mirrors": json!(spec.registry_mirrors).to_string(),
+    });
+    render::render("docker/daemon.json", values)
 }
 
 /// Gives Docker the host's certificate where [`SHOW`] showed another one: the host made a new one before the old one ends, or the
@@ -83,7 +121,6 @@ pub(super) fn renew_if_other(node: &Node<'_>, shown: &[u8]) -> Result<()> {
 
 fn entries(node: &Node<'_>) -> Result<Vec<Entry>> {
     let served = &node.pki.docker;
-    let config = json!({ "port": PORT, "service_cidr": node.spec.service_cidr });
     let own = node.parts.images.iter();
     let own: String = own
         .map(|image| format!("{}:{}\n", image.name, image.tag))
@@ -94,7 +131,7 @@ fn entries(node: &Node<'_>) -> Result<Vec<Entry>> {
         Entry::File(CA, 0o600, read(&served.ca)?),
         Entry::File(CERT, 0o600, read(&served.cert)?),
         Entry::File(KEY, 0o600, read(&served.key)?),
-        Entry::File(CONFIG, 0o644, render::render("docker/daemon.json", config)?),
+        Entry::File(CONFIG, 0o644, config(node)?),
         Entry::File(OWN_IMAGES, 0o644, own),
         Entry::File(DOCKER_UNIT, 0o644, render::file("docker/docker.service")?.into()),
         Entry::File(
@@ -154,6 +191,76 @@ mod tests {
             assert_eq!(file(&entries, path).0, 0o600);
         }
         assert_eq!(config["insecure-registries"], json!(["10.96.0.0/12"]));
+        assert_eq!(config["registry-mirrors"], json!([]));
+    }
+
+    #[test]
+    fn docker_knows_the_users_registries_and_takes_others_over_while_it_runs() {
+        let mut fixture = Fixture::new();
+        let before = config(&fixture.node()).unwrap();
+        fixture.spec.insecure_registries = vec!["r.example:5000".into(), "10.0.0.0/8".into()];
+        fixture.spec.registry_mirrors = vec!["https://m.example".into()];
+        let after = config(&fixture.node()).unwrap();
+        let read: Value = serde_json::from_str(&after).unwrap();
+        assert_eq!(
+            read["insecure-registries"],
+            json!(["10.96.0.0/12", "r.example:5000", "10.0.0.0/8"])
+        );
+        assert_eq!(read["registry-mirrors"], json!(["https://m.example"]));
+        assert!(is_reloadable(Some(&before), &after));
+        assert!(!is_reloadable(None, &after));
+        assert!(!is_reloadable(Some("{}"), &after));
+        let other = after.replace("\"log-level\": \"warn\"", "\"log-level\": \"info\"");
+        assert!(other != after && !is_reloadable(Some(&after), &other));
+    }
+
+    /// A node whose files are all as they should be, but for Docker's configuration.
+    struct Older(Heard, String);
+
+    impl Runner for Older {
+        fn place(&self) -> String {
+            self.0.place()
+        }
+
+        fn run_streamed(
+            &self,
+            command: &Command,
+            on_output: &mut dyn FnMut(Stream, &[u8]),
+        ) -> Result<(), CommandError> {
+            match command.program.as_str() {
+                "cat" => on_output(Stream::Stdout, self.1.as_bytes()),
+                "sha256sum" => {
+                    for entry in entries(&Fixture::new().node()).unwrap() {
+                        if let Entry::File(path, _, text) = entry {
+                            let line = format!("{}  {path}\n", guest::sha256(text.as_bytes()));
+                            on_output(Stream::Stdout, line.as_bytes());
+                        }
+                    }
+                }
+                _ => {}
+            }
+            self.0.run_streamed(command, on_output)
+        }
+    }
+
+    #[test]
+    fn docker_is_not_restarted_for_registries() {
+        let mut fixture = Fixture::new();
+        let before = config(&fixture.node()).unwrap();
+        fixture.spec.insecure_registries = vec!["r.example".into()];
+        let verb = |before: String| {
+            let older = Older(Heard::default(), before);
+            let node = Node {
+                runner: &older,
+                ..fixture.node()
+            };
+            apply(&node).unwrap();
+            let commands = older.0.commands.into_inner().unwrap();
+            let found = commands.iter().find(|command| command.ends_with(DOCKER));
+            found.unwrap().clone()
+        };
+        assert_eq!(verb(before), "systemctl reload-or-restart docker.service");
+        assert_eq!(verb("{}".into()), "systemctl restart docker.service");
     }
 
     /// Remembers its commands and succeeds at them all, but for one.

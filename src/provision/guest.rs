@@ -44,11 +44,7 @@ impl<'a> Stamp<'a> {
 
     /// What the record says; nothing when there is none.
     pub(super) fn read(&self) -> Result<Option<String>> {
-        match self.node.runner.run(&Command::new("cat").arg(&self.path)) {
-            Ok(output) => Ok(Some(output.text())),
-            Err(error) if error.status().is_some() => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        read(self.node, &self.path)
     }
 
     /// Whether the record says `digest`.
@@ -62,6 +58,15 @@ impl<'a> Stamp<'a> {
             .node
             .runner
             .write_file(&self.path, 0o644, format!("{digest}\n").as_bytes())?)
+    }
+}
+
+/// What a file says; nothing when there is none.
+pub(super) fn read(node: &Node<'_>, path: &str) -> Result<Option<String>> {
+    match node.runner.run(&Command::new("cat").arg(path)) {
+        Ok(output) => Ok(Some(output.text())),
+        Err(error) if error.status().is_some() => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -20,6 +20,7 @@ pub(crate) mod last_words;
 pub(crate) mod manifests;
 mod network;
 pub mod readiness;
+mod registries;
 pub(crate) mod render;
 mod runtime;
 #[cfg(test)]
@@ -182,6 +183,13 @@ pub const NETWORK: Step = Step {
     is_done: network::is_done,
     apply: network::apply,
 };
+/// How containerd asks registries.
+pub const REGISTRIES: Step = Step {
+    id: registries::ID,
+    title: "configuring registries",
+    is_done: registries::is_done,
+    apply: registries::apply,
+};
 /// Docker, and its images for Kubernetes.
 pub const DOCKER: Step = Step {
     id: docker::ID,
@@ -198,7 +206,16 @@ pub const LABELS: Step = Step {
 };
 
 /// All steps, in their order.
-pub const STEPS: &[Step] = &[BASE, RUNTIME, IMAGES, CONTROL_PLANE, NETWORK, DOCKER, LABELS];
+pub const STEPS: &[Step] = &[
+    BASE,
+    RUNTIME,
+    IMAGES,
+    CONTROL_PLANE,
+    NETWORK,
+    REGISTRIES,
+    DOCKER,
+    LABELS,
+];
 
 /// Waits until the apiserver says that it works.
 ///

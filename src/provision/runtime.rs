@@ -52,7 +52,7 @@ fn entries(node: &Node<'_>) -> Result<Vec<Entry>> {
     ])
 }
 
-/// The base's own configuration, with the pause image that the bundle brings.
+/// The base's own configuration, with the pause image that the bundle brings, and where it is said how registries are asked.
 fn config(node: &Node<'_>) -> Result<String> {
     let pause = format!("sandbox = '{}'", node.parts.image("pause")?);
     let line = |line: &str| {
@@ -63,7 +63,8 @@ fn config(node: &Node<'_>) -> Result<String> {
             format!("{line}\n")
         }
     };
-    Ok(render::base(&CONFIG[1..])?.lines().map(line).collect())
+    let own: String = render::base(&CONFIG[1..])?.lines().map(line).collect();
+    Ok(own + render::file("runtime/registries.toml")?)
 }
 
 /// What `systemctl enable` would make, without running it.
@@ -106,7 +107,7 @@ mod tests {
                 _ => None,
             })
         };
-        // The base's own file, but for the pause image.
+        // The base's own file, but for the pause image and the registries.
         let config = file(CONFIG).unwrap();
         assert!(
             config
@@ -114,9 +115,16 @@ mod tests {
                 .any(|line| line.trim() == "sandbox = 'registry.k8s.io/pause:3.10.2'"),
             "{config}"
         );
+        let more = render::file("runtime/registries.toml").unwrap();
         assert_eq!(
             config.lines().count(),
-            render::base(&CONFIG[1..]).unwrap().lines().count()
+            render::base(&CONFIG[1..]).unwrap().lines().count() + more.lines().count()
+        );
+        let config: toml::Table = config.parse().unwrap();
+        let images = &config["plugins"]["io.containerd.cri.v1.images"];
+        assert_eq!(
+            images["registry"]["config_path"].as_str(),
+            Some("/etc/containerd/certs.d")
         );
         insta::assert_snapshot!("cni", file("/etc/cni/net.d/10-sampan.conflist").unwrap());
     }

@@ -1,10 +1,10 @@
-//! A guest goes on after its machine was saved, or as a fork of another: clock, randomness, machine ID, certificates.
+//! A guest goes on after its machine was saved, or as a fork of another: clock, randomness, machine ID, certificates, registries.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sampan_driver::Command;
 
-use super::{Node, certs, docker, labels, render};
+use super::{Node, certs, docker, labels, registries, render};
 use crate::error::{Error, Kind, Result};
 use crate::store::hash;
 
@@ -12,7 +12,7 @@ use crate::store::hash;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Steps the guest's clock to the host's and gives it randomness of its own; then looks whether its certificates are still
-/// good, and renews them where they are near their end. `is_fork`: the machine also gets an ID of its own.
+/// good, and renews them where they are near their end, and tells the guest about other registries than it knows. `is_fork`: the machine also gets an ID of its own.
 ///
 /// # Errors
 /// [`Kind::Guest`] when the guest cannot be asked; [`Kind::ControlPlane`] when certificates cannot be renewed.
@@ -22,11 +22,12 @@ pub fn wake(node: &Node<'_>, is_fork: bool) -> Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let wake = Command::new("sh")
         .args(["-s", "--", &format!("{:.3}", now.as_secs_f64()), &randomness, &id])
-        .stdin(format!("{}{}", render::file("wake/wake")?, show()).into_bytes())
+        .stdin(format!("{}{}{}", render::file("wake/wake")?, show(), registries::SHOW).into_bytes())
         .deadline(DEADLINE);
     node.cancel.check()?;
     let shown = node.runner.run(&wake)?.stdout;
-    renew_what_ends(node, &shown)
+    renew_what_ends(node, &shown)?;
+    registries::follow(node, &shown)
 }
 
 /// Looks whether the certificates of a guest that has run for long are still good, and renews them where they are near their end; Docker's

@@ -1,6 +1,5 @@
 //! How registries are spoken to: with or without TLS, through which proxies, and whose certificates are believed.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use oci_client::Client;
@@ -14,34 +13,6 @@ const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
 /// How long it takes to learn that a registry speaks no TLS.
 const PROBE: Duration = Duration::from_secs(5);
-
-/// Whether a registry may do without TLS, or with any certificate: one on this machine, or one that the user names.
-pub(super) fn may_be_insecure(registry: &str, insecure: &[String]) -> bool {
-    let host = host_of(registry);
-    let address: Option<IpAddr> = host.parse().ok();
-    let listed = |entry: &String| match (entry.split_once('/'), address) {
-        (Some((network, bits)), Some(IpAddr::V4(address))) => contains(network, bits, address),
-        _ => entry == registry || entry == host,
-    };
-    host == "localhost" || address.is_some_and(|address| address.is_loopback()) || insecure.iter().any(listed)
-}
-
-/// A registry without its port.
-fn host_of(registry: &str) -> &str {
-    match registry.rsplit_once(':') {
-        Some((host, port)) if port.chars().all(|c| c.is_ascii_digit()) => host,
-        _ => registry,
-    }
-    .trim_matches(['[', ']'])
-}
-
-fn contains(network: &str, bits: &str, address: std::net::Ipv4Addr) -> bool {
-    let (Ok(network), Ok(bits)) = (network.parse::<std::net::Ipv4Addr>(), bits.parse::<u32>()) else {
-        return false;
-    };
-    let mask = u32::MAX.checked_shl(32 - bits.min(32)).unwrap_or(0);
-    network.to_bits() & mask == address.to_bits() & mask
-}
 
 /// Whether a registry speaks TLS, with whatever certificate.
 pub(super) async fn speaks_tls(settings: &Settings, registry: &str) -> Result<bool> {
@@ -135,26 +106,6 @@ fn authorities(settings: &Settings) -> Result<Vec<Certificate>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn some_registries_may_be_insecure() {
-        let insecure = ["r.example:5000", "plain.example", "10.0.0.0/8"].map(str::to_owned);
-        for (registry, may) in [
-            ("localhost:5000", true),
-            ("127.0.0.3:1", true),
-            ("[::1]:5000", true),
-            ("r.example:5000", true),
-            ("r.example", false),
-            ("plain.example", true),
-            ("plain.example:80", true),
-            ("10.9.8.7:5000", true),
-            ("11.9.8.7:5000", false),
-            ("registry.k8s.io", false),
-        ] {
-            assert_eq!(may_be_insecure(registry, &insecure), may, "{registry}");
-        }
-        assert!(may_be_insecure("11.0.0.1", &["0.0.0.0/0".to_owned()]));
-    }
 
     #[test]
     fn a_file_may_hold_several_authorities() {

@@ -15,6 +15,7 @@ use super::{Blob, Credentials, called, http, login, manifest};
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{Mirror, Settings};
 use crate::progress::{Bar, Cancel, Unit};
+use crate::settings::registries::may_be_insecure;
 
 /// How often the user is asked about whether to go on.
 const TICK: Duration = Duration::from_millis(100);
@@ -55,7 +56,7 @@ impl Session {
                 mirror = Some(format!("{}/{}", rest.trim_end_matches('/'), reference.registry()));
                 (scheme == "http", false)
             }
-            _ if http::may_be_insecure(reference.registry(), insecure) => {
+            _ if may_be_insecure(reference.registry(), insecure) => {
                 let tls = http::speaks_tls(settings, reference.registry()).await?;
                 (!tls, tls)
             }

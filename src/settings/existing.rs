@@ -1,4 +1,4 @@
-//! A cluster that exists stays what it was made as: what a start asks for otherwise is told, or is an error.
+//! A cluster that exists stays what it was made as: what a start asks for otherwise is told, or is an error. Its registries change.
 
 use crate::error::{Error, Kind, Result};
 
@@ -7,7 +7,7 @@ use super::merge::{Setting, Settings};
 use super::quantity::{Amount, count, size_mib};
 use super::resolve::{Choices, HOST_KEEPS_MIB, Resolved, known_driver};
 use super::versions::numbers;
-use super::{ClusterSpec, keys};
+use super::{ClusterSpec, keys, registries};
 
 /// A cluster that exists stays what it is; what would change it is told, or is an error.
 pub(super) fn keep(spec: &ClusterSpec, settings: &Settings, choices: &Choices) -> Result<Resolved> {
@@ -51,10 +51,9 @@ pub(super) fn keep(spec: &ClusterSpec, settings: &Settings, choices: &Choices) -
             ));
         }
     }
-    Ok(Resolved {
-        spec: spec.clone(),
-        warnings,
-    })
+    let mut spec = spec.clone();
+    warnings.extend(registries::apply(&mut spec, settings, false)?);
+    Ok(Resolved { spec, warnings })
 }
 
 fn same_version(spec: &ClusterSpec, setting: &Setting) -> Result<()> {
@@ -111,6 +110,7 @@ fn differs(spec: &ClusterSpec, setting: &Setting, choices: &Choices) -> bool {
         "pod-cidr" => text != spec.pod_cidr,
         "apiserver-names" => keys::list(text) != spec.apiserver_names,
         "feature-gates" => keys::list(text).join(",") != spec.feature_gates,
+        "image-repository" | "binary-mirror" => !text.is_empty(),
         "extra-config" => keys::extra_config(text).as_ref() != Ok(&spec.extra_config),
         _ => false,
     }
@@ -128,6 +128,7 @@ fn current(spec: &ClusterSpec, key: &str) -> String {
         "pod-cidr" => spec.pod_cidr.clone(),
         "apiserver-names" => or_none(spec.apiserver_names.join(",")),
         "feature-gates" => or_none(spec.feature_gates.clone()),
+        "image-repository" | "binary-mirror" => "the bundle that it was made from".to_owned(),
         _ => "what it has".to_owned(),
     }
 }

@@ -4,7 +4,7 @@
 use crate::error::{Error, Kind, Result};
 
 use super::suggest::{did_you_mean, nearest};
-use super::{ExtraConfig, Wait, quantity};
+use super::{ExtraConfig, Wait, quantity, registries};
 
 /// One setting.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +44,14 @@ pub enum ValueKind {
     Network,
     /// A Kubernetes version.
     Version,
+    /// Registries and networks of them, with commas between.
+    Registries,
+    /// Addresses of mirrors, with commas between.
+    Mirrors,
+    /// A repository of images, as registry.example/k8s.
+    Repository,
+    /// Where files are below, as https://mirror.example/release.
+    Address,
     /// One of these words.
     Choice(&'static [&'static str]),
 }
@@ -95,6 +103,30 @@ pub const KEYS: &[Key] = &[
         ValueKind::Text,
         false,
         "certificates of authorities to be trusted besides the system's own, for fetching",
+    ),
+    key(
+        "image-repository",
+        ValueKind::Repository,
+        true,
+        "where upstream's images are fetched from, as registry.example/k8s",
+    ),
+    key(
+        "binary-mirror",
+        ValueKind::Address,
+        true,
+        "where upstream's kubelet, kubeadm and kubectl are fetched from",
+    ),
+    key(
+        "registry-mirror",
+        ValueKind::Mirrors,
+        false,
+        "mirrors of Docker Hub that the node asks first, as https://mirror.example",
+    ),
+    key(
+        "insecure-registry",
+        ValueKind::Registries,
+        false,
+        "registries that do without TLS, as registry.example:5000 or 10.0.0.0/8",
     ),
     key(
         "wait",
@@ -179,7 +211,6 @@ const FOREIGN: &[&str] = &[
     "WantNoneDriverWarning",
     "WantVirtualBoxDriverWarning",
     "bootstrapper",
-    "insecure-registry",
     "hyperv-virtual-switch",
     "disable-driver-mounts",
     "cache",
@@ -240,6 +271,10 @@ impl Key {
             ValueKind::Choice(words) => {
                 Err(format!("is not one of its values; {}", did_you_mean(text, words)))
             }
+            ValueKind::Registries => registries::insecure(text).map(drop),
+            ValueKind::Mirrors => registries::mirrors(text).map(drop),
+            ValueKind::Repository => registries::repository(text).map(drop),
+            ValueKind::Address => registries::place(text),
             ValueKind::List if self.name == "feature-gates" => feature_gates(text),
             ValueKind::List => list(text).iter().try_for_each(|name| domain(name)),
         }
@@ -404,6 +439,14 @@ mod tests {
             ("extra-config", "kubelet.maxPods=20 etcd.x=y", "kubelt.maxPods=20"),
             ("keep-context", "true", "maybe"),
             ("stop-mode", "shutdown", "sleep"),
+            (
+                "insecure-registry",
+                "r.example:5000,10.0.0.0/8",
+                "http://r.example",
+            ),
+            ("registry-mirror", "https://m.example", "m.example"),
+            ("image-repository", "r.example/k8s", "auto"),
+            ("binary-mirror", "https://m.example/release", "m.example"),
             ("cache-quota", "20g", "much"),
         ] {
             assert_eq!(check(name, good), Ok(()), "{name}");

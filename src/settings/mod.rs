@@ -8,6 +8,7 @@ mod file;
 mod keys;
 mod merge;
 pub mod quantity;
+pub(crate) mod registries;
 mod resolve;
 mod spec;
 mod suggest;
@@ -17,6 +18,7 @@ mod wait;
 pub use file::{ConfigFile, unset_anyway};
 pub use keys::{KEYS, Key, ValueKind, label, list};
 pub use merge::{Setting, Settings, Source};
+pub use registries::image_repository;
 pub use resolve::{
     Choices, MIN_CPUS, MIN_DISK_MIB, MIN_MEMORY_MIB, Resolved, default_memory_mib, default_text,
     kubernetes_version, resolve, wait, wrong_name,

@@ -9,7 +9,7 @@ use super::keys::Key;
 use super::merge::{Setting, Settings};
 use super::quantity::{Amount, count, duration, size_mib};
 use super::suggest::did_you_mean;
-use super::{ClusterSpec, Wait, existing, keys, versions};
+use super::{ClusterSpec, Wait, existing, keys, registries, versions};
 
 /// What Kubernetes cannot do without, in MiB.
 pub const MIN_MEMORY_MIB: u64 = 1800;
@@ -98,7 +98,7 @@ fn fresh(name: &str, settings: &Settings, choices: &Choices) -> Result<Resolved>
         force: settings.flag("force"),
         warnings: Vec::new(),
     };
-    let spec = ClusterSpec {
+    let mut spec = ClusterSpec {
         name: name.to_owned(),
         driver: driver(settings, choices)?,
         cpus: cpus(settings, choices, &mut checks)?,
@@ -112,8 +112,13 @@ fn fresh(name: &str, settings: &Settings, choices: &Choices) -> Result<Resolved>
         pod_cidr: settings.text("pod-cidr", "10.244.0.0/16").to_owned(),
         apiserver_names: keys::list(settings.text("apiserver-names", "")),
         feature_gates: keys::list(settings.text("feature-gates", "")).join(","),
+        insecure_registries: Vec::new(),
+        registry_mirrors: Vec::new(),
         extra_config: keys::extra_config(settings.text("extra-config", "")).map_err(usage)?,
     };
+    checks
+        .warnings
+        .extend(registries::apply(&mut spec, settings, true)?);
     Ok(Resolved {
         spec,
         warnings: checks.warnings,

@@ -30,9 +30,34 @@ pub struct ClusterSpec {
     /// `--feature-gates` as given ("A=true,B=false"); empty for none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub feature_gates: String,
+    /// Registries, HOST or HOST:PORT, and networks of them that do without TLS. A running cluster takes others over, so they are no part of what
+    /// ready layers are made for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub insecure_registries: Vec<String>,
+    /// Addresses of mirrors of Docker Hub, asked in this order; as the above.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub registry_mirrors: Vec<String>,
     /// `--extra-config component.key=value`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extra_config: Vec<ExtraConfig>,
+}
+
+impl ClusterSpec {
+    /// What of it a ready layer is made for, under the name of the layer's cluster.
+    pub(crate) fn of_layer(&self, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            insecure_registries: Vec::new(),
+            registry_mirrors: Vec::new(),
+            ..self.clone()
+        }
+    }
+
+    /// Takes over what of another one a running cluster can change to.
+    pub(crate) fn follow(&mut self, other: &Self) {
+        self.insecure_registries.clone_from(&other.insecure_registries);
+        self.registry_mirrors.clone_from(&other.registry_mirrors);
+    }
 }
 
 /// One `--extra-config component.key=value`.

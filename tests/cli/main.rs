@@ -17,6 +17,7 @@ mod locks;
 mod ports;
 mod publishing;
 mod qemu;
+mod registries;
 mod saving;
 mod service;
 mod snapshots;

@@ -187,7 +187,7 @@ impl Mirror {
     }
 
     /// An image for two architectures, laid out as a registry's addresses.
-    fn add_image(&self, reference: &str) {
+    pub(crate) fn add_image(&self, reference: &str) {
         let (host, rest) = reference.split_once('/').unwrap();
         let (name, tag) = rest.rsplit_once(':').unwrap();
         let blob = |bytes: &[u8]| {

@@ -41,7 +41,7 @@ fn command(world: &World, args: &[&str]) -> Command {
     command
 }
 
-fn try_docker(world: &World, args: &[&str]) -> Output {
+pub(crate) fn try_docker(world: &World, args: &[&str]) -> Output {
     command(world, args).output().expect("docker is installed")
 }
 

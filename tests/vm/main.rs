@@ -20,6 +20,7 @@ mod life;
 mod network;
 mod offline;
 mod reach;
+mod registries;
 mod rolling;
 mod snapshots;
 mod support;
@@ -99,6 +100,10 @@ const STORIES: &[Story] = &[
     (
         "a_registry_has_one_name_for_docker_and_pods",
         addons::a_registry_has_one_name_for_docker_and_pods,
+    ),
+    (
+        "a_registry_without_tls_and_a_mirror",
+        registries::a_registry_without_tls_and_a_mirror,
     ),
     (
         "producer_and_consumer_find_each_other",

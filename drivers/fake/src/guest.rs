@@ -23,6 +23,8 @@ pub(crate) const API_KEY: &str = "/etc/kubernetes/pki/apiserver.key";
 pub(crate) const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// What kubeadm leaves for kubelet.
 const KUBELET_CONFIG: &str = "/var/lib/kubelet/config.yaml";
+/// What the provisioner has told the guest about registries.
+const REGISTRIES: &str = "/var/lib/sampan/done/registries";
 /// Units that are active have a file here.
 const UNITS: &str = "/run/units";
 
@@ -75,11 +77,12 @@ impl Guest {
             "ctr" if args.contains(&"list") => self.images().map_err(failed),
             "kubeadm" => self.kubeadm(&args).map(|()| Vec::new()).map_err(failed),
             "rm" => self.rm(&args).map(|()| Vec::new()).map_err(failed),
-            // The scripts that are sent to a guest print its certificates at their end.
+            // The scripts that are sent to a guest print its certificates at their end, and what it was told about registries.
             "sh" if args.first() == Some(&"-s") => {
                 let all = [API_CERT, KUBELET_CERT];
                 let there = all.into_iter().filter(|path| self.files.guest(path).exists());
-                self.cat(&there.collect::<Vec<_>>()).map_err(failed)
+                let shown = self.cat(&there.collect::<Vec<_>>()).map_err(failed)?;
+                Ok([shown, self.registries()].concat())
             }
             "sh" => self.shell(args.last().copied().unwrap_or_default()),
             // Sums of no file: everything is to be written.
@@ -92,6 +95,11 @@ impl Guest {
             "journalctl" => Ok(b"nothing ever happens here\n".to_vec()),
             _ => Ok(Vec::new()),
         }
+    }
+
+    fn registries(&self) -> Vec<u8> {
+        let told = fs::read_to_string(self.files.guest(REGISTRIES));
+        told.map_or_else(|_| Vec::new(), |told| format!("registries {told}").into_bytes())
     }
 
     /// What the disk says; a fork has its source's until it is told another one.
@@ -167,7 +175,7 @@ impl Guest {
             {
                 Ok(())
             }
-            "start" | "restart" => files::write(&mark, b""),
+            "start" | "restart" | "reload-or-restart" => files::write(&mark, b""),
             "stop" => fs::remove_file(&mark).or_else(crate::absent),
             _ => Ok(()),
         }

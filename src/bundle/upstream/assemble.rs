@@ -327,5 +327,15 @@ mod tests {
             "r.example:5000/k8s/coredns:v1.14.2"
         );
         assert_eq!(in_repository(image, ""), image);
+        let catalog = super::super::tests::own_catalog();
+        let froms = catalog
+            .images
+            .iter()
+            .map(|image| image.from.as_deref().unwrap_or(&image.name));
+        let mut names: Vec<String> = froms.map(|from| in_repository(from, "r.example")).collect();
+        let all = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), all, "two images have one place in a repository");
     }
 }

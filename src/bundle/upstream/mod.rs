@@ -46,6 +46,24 @@ pub struct Options {
 }
 
 impl Options {
+    /// What is to be said of other places where nothing is fetched: "; nothing is fetched, so …", or nothing.
+    pub fn unused(&self) -> String {
+        let flags = [
+            ("--image-repository", !self.image_repository.is_empty()),
+            ("--binary-mirror", self.binary_mirror.is_some()),
+        ];
+        let said: Vec<&str> = flags
+            .iter()
+            .filter(|(_, said)| *said)
+            .map(|(name, _)| *name)
+            .collect();
+        match said.len() {
+            0 => String::new(),
+            1 => format!("; nothing is fetched, so {} changes nothing", said[0]),
+            _ => format!("; nothing is fetched, so {} change nothing", said.join(" and ")),
+        }
+    }
+
     /// What replaces beginnings of addresses.
     fn places(&self) -> BTreeMap<String, String> {
         let mirror = self.binary_mirror.iter();

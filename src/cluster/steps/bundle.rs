@@ -27,8 +27,9 @@ impl Step for Bundle {
             && run.request.place.is_none()
         {
             run.ctx.reporter.info(&format!(
-                "taking the bundle that is here, {}",
-                bundle.manifest.source.title()
+                "taking the bundle that is here, {}{}",
+                bundle.manifest.source.title(),
+                run.request.upstream.unused()
             ));
         }
         if let Some(bundle) = &run.bundle {

@@ -8,6 +8,7 @@ use crate::cluster::{layer, nocloud, seed};
 use crate::cluster::{place, profile};
 use crate::error::{Error, Kind, Result};
 use crate::layout::ProfileLayout;
+use crate::settings::ClusterSpec;
 use crate::{pki, remote};
 
 pub(in crate::cluster) struct Profile;
@@ -18,7 +19,11 @@ impl Step for Profile {
     }
 
     fn is_done(&self, run: &mut Run<'_>) -> Result<bool> {
-        is_running(run)
+        if !is_running(run)? {
+            return Ok(false);
+        }
+        let spec = running(run)?;
+        Ok(run.profile()?.spec == spec)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<()> {
@@ -35,7 +40,10 @@ impl Step for Profile {
             )));
         }
         crate::store::atomic::make_private_dir(&files.dir)?;
-        let spec = run.request.spec.clone();
+        let spec = match is_running(run)? {
+            true => running(run)?,
+            false => run.request.spec.clone(),
+        };
         let mut profile = match run.profile.take() {
             Some(old) => profile::Profile { spec, ..old },
             None => {
@@ -55,6 +63,13 @@ impl Step for Profile {
         run.profile = Some(profile);
         Ok(())
     }
+}
+
+/// What the cluster of a machine that runs is to be: what it is, with the registries that are asked for.
+fn running(run: &Run<'_>) -> Result<ClusterSpec> {
+    let mut spec = run.profile()?.spec.clone();
+    spec.follow(&run.request.spec);
+    Ok(spec)
 }
 
 /// The guest knows the host by keys and certificates: those of the layer it is forked from, or new ones.
