@@ -198,6 +198,7 @@ fn config(profile: &Profile) -> Value {
             "ControlPlane": true,
             "Worker": true,
         }],
-        "Bundle": profile.bundle,
+        "Bundle": profile.parts(),
+        "BaseBundle": profile.bundle,
     })
 }

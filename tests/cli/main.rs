@@ -22,4 +22,5 @@ mod service;
 mod snapshots;
 mod start_errors;
 mod support;
+mod upgrade;
 mod usage;
