@@ -127,6 +127,11 @@ impl Layout {
         self.cache.join("bundles")
     }
 
+    /// One bundle.
+    pub fn bundle(&self, key: &str) -> BundleLayout {
+        BundleLayout(self.bundles().join(key))
+    }
+
     /// What was fetched.
     pub fn downloads(&self) -> PathBuf {
         self.cache.join("downloads")
@@ -213,6 +218,11 @@ impl ProfileLayout {
         self.dir.join("addons.toml")
     }
 
+    /// The upgrade that is under way.
+    pub fn upgrade_toml(&self) -> PathBuf {
+        self.dir.join("upgrade.toml")
+    }
+
     /// What is going on right now.
     pub fn events(&self) -> PathBuf {
         self.dir.join("events.json")
@@ -276,6 +286,11 @@ impl ProfileLayout {
     /// There while the profile is being made as a fork of another.
     pub fn forking(&self) -> PathBuf {
         self.dir.join("forking")
+    }
+
+    /// There while the machine is taken back to a snapshot of another version.
+    pub fn restoring(&self) -> PathBuf {
+        self.dir.join("restoring")
     }
 
     /// The driver's own directory.

@@ -112,19 +112,31 @@ fn jobs(place: &Place<'_>, catalog: &Catalog, toolchain: &Toolchain, base: &Path
     Ok(jobs)
 }
 
-/// Builds the bundle of this sampan and puts it at its place, which is free. The caller holds the lock of the build directory.
+/// What is built.
+pub(super) struct Order<'a> {
+    /// The bundle's key.
+    pub(super) key: &'a str,
+    /// What it is made of.
+    pub(super) catalog: Catalog,
+    /// Its directory, which is not there yet.
+    pub(super) target: PathBuf,
+    /// Whether what the cache holds for other inputs goes.
+    pub(super) tidy: bool,
+}
+
+/// Builds a bundle and puts it at its place. The caller holds the lock of the build directory.
 ///
 /// When a file of the cache turns out to be damaged, what it is part of is removed from the cache and the file is returned: the
 /// caller may try once more.
 pub(super) fn build(
     layout: &Layout,
-    key: &str,
+    order: &Order<'_>,
     reporter: &dyn Reporter,
     cancel: &Cancel,
 ) -> Result<Option<PathBuf>> {
     reporter.detail("checking the tools on this host");
     tools::check()?;
-    let catalog = super::catalog()?;
+    let catalog = &order.catalog;
     let build = layout.build();
     atomic::make_dir(&build)?;
     let tree = tree::unpack(&build)?;
@@ -143,22 +155,22 @@ pub(super) fn build(
             .with("arch", arch())
             .short(),
     );
-    let jobs = jobs(&place, &catalog, &toolchain, &base)?;
+    let jobs = jobs(&place, catalog, &toolchain, &base)?;
     let built: Vec<Built> = jobs.iter().filter_map(Job::built).collect();
     run_jobs(&place, jobs, reporter)?;
 
-    let layers = layers(&place, &catalog, &built, &base, reporter)?;
-    let parts = parts_disk(&place, &catalog, &built, &layers, reporter)?;
+    let layers = layers(&place, catalog, &built, &base, reporter)?;
+    let parts = parts_disk(&place, catalog, &built, &layers, reporter)?;
     let mut keep: Vec<PathBuf> = built.iter().map(|built| built.dir.clone()).collect();
     keep.extend(layers.values().filter_map(|layer| layer.dir.clone()));
     keep.extend([base.clone(), parts.clone()]);
 
-    let dir = atomic::Dir::begin(&layout.bundles().join(key))?;
+    let dir = atomic::Dir::begin(&order.target)?;
     let bundle = BundleLayout(dir.path().to_owned());
     let sources = fill(&bundle, &built, &base, &parts, reporter)?;
     let manifest = Manifest {
         format: FORMAT,
-        key: key.to_owned(),
+        key: order.key.to_owned(),
         arch: arch().to_owned(),
         kubernetes: catalog.bundle.kubernetes.clone(),
         created: OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
@@ -166,7 +178,7 @@ pub(super) fn build(
         contract: CONTRACT,
         source: Origin::Build,
         base: catalog.bundle.base.clone(),
-        components: component_refs(&catalog),
+        components: component_refs(catalog),
         images: read_images(&parts)?,
         files: Manifest::sums(&bundle.0, cancel, reporter)?,
     };
@@ -178,7 +190,9 @@ pub(super) fn build(
     manifest.write(&bundle)?;
     dir.commit()?;
     // Only now: until here an interrupted build may go on with an older sampan.
-    remove_others(&build, &keep)?;
+    if order.tidy {
+        remove_others(&build, &keep)?;
+    }
     Ok(None)
 }
 

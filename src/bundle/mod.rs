@@ -21,6 +21,7 @@ mod source;
 mod tools;
 mod tree;
 pub mod upstream;
+pub mod variant;
 mod wheels;
 
 use std::fs;
@@ -167,14 +168,31 @@ pub fn build_here(layout: &Layout, reporter: &dyn Reporter, cancel: &Cancel) -> 
         Found::Damaged(damage) => set_aside(layout, &key, &damage, reporter)?,
         Found::Nothing => {}
     }
-    if let Some(damaged) = build::build(layout, &key, reporter, cancel)? {
+    let order = build::Order {
+        key: &key,
+        catalog: catalog()?,
+        target: layout.bundles().join(&key),
+        tidy: true,
+    };
+    put_together(layout, &order, reporter, cancel)?;
+    made(layout, &key)
+}
+
+/// Builds; once more, where something in the build cache turns out to be damaged.
+fn put_together(
+    layout: &Layout,
+    order: &build::Order<'_>,
+    reporter: &dyn Reporter,
+    cancel: &Cancel,
+) -> Result<()> {
+    if let Some(damaged) = build::build(layout, order, reporter, cancel)? {
         reporter.warn(&format!(
             "{} in the build cache is damaged; making it again",
             damaged.display()
         ));
-        build::build(layout, &key, reporter, cancel)?;
+        build::build(layout, order, reporter, cancel)?;
     }
-    made(layout, &key)
+    Ok(())
 }
 
 /// A bundle that was made just now.

@@ -32,7 +32,7 @@ pub struct StartArgs {
     #[arg(long, value_name = "SIZE", help_heading = "Machine")]
     pub disk_size: Option<String>,
 
-    /// Kubernetes version, as v1.36.3 or 1.36 [default: the newest there is]
+    /// Kubernetes version, as v1.36.3 or 1.36 [default: the newest there is]. A cluster that exists is upgraded to a newer one
     #[arg(long, value_name = "VERSION", help_heading = "Kubernetes")]
     pub kubernetes_version: Option<String>,
     /// Configure a component, as kubelet.maxPods=50; can be repeated. Components: kubelet, kubeadm, apiserver,

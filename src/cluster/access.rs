@@ -9,7 +9,6 @@ use sampan_driver::{Driver, Endpoint, MachineState, Runner};
 use super::machine::{self, Machine};
 use super::steps::guest;
 use super::{Context, Profile, status};
-use crate::bundle::Manifest;
 use crate::error::{Error, Kind, Result};
 use crate::layout::BundleLayout;
 use crate::provision::Node;
@@ -27,7 +26,7 @@ pub struct Access {
     pub endpoint: Endpoint,
     /// How SSH reaches the guest.
     pub target: Target,
-    /// The bundle's files.
+    /// The files of the bundle that its programs are from.
     pub bundle: BundleLayout,
     driver: Box<dyn Driver>,
     ctx: Context,
@@ -78,7 +77,7 @@ pub(super) fn reach(ctx: &Context, name: &str) -> Result<Access> {
     Ok(Access {
         endpoint: machine.driver.endpoint(&machine.spec)?,
         target: machine::target(ctx, &machine.profile),
-        bundle: BundleLayout(ctx.layout.bundles().join(&machine.profile.bundle)),
+        bundle: machine.profile.parts_bundle(&ctx.layout),
         profile: machine.profile,
         driver: machine.driver,
         ctx: ctx.clone(),
@@ -128,10 +127,6 @@ impl Access {
     /// # Errors
     /// When sshd does not answer, [`Kind::Bundle`] when the profile's bundle is gone, or whatever the call gives.
     pub fn with_node<T>(&self, call: impl FnOnce(&Node<'_>) -> Result<T>) -> Result<T> {
-        let manifest = Manifest::read(&self.bundle)?.ok_or_else(|| {
-            let bundle = &self.profile.bundle;
-            Error::new(Kind::Bundle, format!("bundle {bundle} of this cluster is gone"))
-        })?;
         let runner = self.runner()?;
         let (address, host) = guest::addresses(self.driver.features().forwards, self.profile.address);
         call(&Node {
@@ -139,7 +134,7 @@ impl Access {
             api: &status::api(&self.ctx, &self.profile)?,
             name: self.profile.node(),
             spec: &self.profile.spec,
-            parts: &guest::parts(&self.profile.bundle, &manifest),
+            parts: &guest::parts(&self.ctx.layout, &self.profile)?,
             pki: &guest::pki(&self.ctx.layout.profile(&self.profile.spec.name)),
             address,
             host,

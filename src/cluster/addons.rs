@@ -9,7 +9,6 @@ use super::machine::Machine;
 use super::steps::guest;
 use super::{Context, Profile, access, profile, status};
 use crate::addons::{self, Addon, Entry, Notes, Options, Registry, Site};
-use crate::bundle::Manifest;
 use crate::error::{Error, Kind, Result};
 use crate::layout::BundleLayout;
 
@@ -54,10 +53,7 @@ pub fn registry(ctx: &Context, name: &str) -> Result<Registry> {
 }
 
 fn load(ctx: &Context, profile: &Profile) -> Result<Registry> {
-    Registry::load(
-        &BundleLayout(ctx.layout.bundles().join(&profile.bundle)),
-        &ctx.layout,
-    )
+    Registry::load(&profile.parts_bundle(&ctx.layout), &ctx.layout)
 }
 
 /// Says no to names that are none.
@@ -263,14 +259,7 @@ fn state(ctx: &Context, profile: &Profile) -> Result<MachineState> {
 pub fn images(ctx: &Context, name: &str, addon: &str) -> Result<Vec<(String, String)>> {
     let profile = profile::load(&ctx.layout, name)?;
     let registry = load(ctx, &profile)?;
-    let bundle = BundleLayout(ctx.layout.bundles().join(&profile.bundle));
-    let manifest = Manifest::read(&bundle)?.ok_or_else(|| {
-        Error::new(
-            Kind::Bundle,
-            format!("bundle {} of this cluster is gone", profile.bundle),
-        )
-    })?;
-    let parts = guest::parts(&profile.bundle, &manifest);
+    let parts = guest::parts(&ctx.layout, &profile)?;
     let short = &registry.find(addon)?.about.images;
     short
         .iter()

@@ -143,7 +143,7 @@ fn plan(items: &[Item], quota: Option<u64>) -> Vec<usize> {
         if quota.is_some_and(|quota| total <= quota) {
             return gone;
         }
-        let stood_on = |key: &String| rest().any(|other| items[other].bundle.as_ref() == Some(key));
+        let stood_on = |key: &String| rest().any(|other| items[other].bundles.contains(key));
         let next = rest()
             .filter(|&index| {
                 let item = &items[index];
@@ -255,7 +255,7 @@ pub(super) mod tests {
             store,
             dir: PathBuf::new(),
             fate,
-            bundle: bundle.map(str::to_owned),
+            bundles: bundle.map(str::to_owned).into_iter().collect(),
             last_used: SystemTime::UNIX_EPOCH + Duration::from_secs(1000 - age),
             lock: None,
             excess: Vec::new(),

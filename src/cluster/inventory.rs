@@ -65,8 +65,8 @@ pub(super) struct Item {
     pub(super) store: Store,
     pub(super) dir: PathBuf,
     pub(super) fate: Fate,
-    /// The bundle below it.
-    pub(super) bundle: Option<String>,
+    /// The bundles that it needs.
+    pub(super) bundles: Vec<String>,
     pub(super) last_used: SystemTime,
     /// Held by whoever is making it.
     pub(super) lock: Option<PathBuf>,
@@ -85,7 +85,7 @@ pub(super) fn take(ctx: &Context, uses: &Uses) -> Result<Vec<Item>> {
     for bundle in &mut all {
         let on_it = items
             .iter()
-            .filter(|item| item.bundle.as_ref() == Some(&bundle.info.key));
+            .filter(|item| item.bundles.contains(&bundle.info.key));
         let names = on_it.map(|item| format!("{} {}", item.info.kind, item.info.key));
         bundle.info.used_by.extend(names);
     }
@@ -173,7 +173,7 @@ fn unfinished(ctx: &Context, name: &str, dir: PathBuf) -> Item {
     let fate = if busy { Fate::Stays } else { Fate::Junk };
     Item {
         lock,
-        bundle: profile.map(|profile| profile.bundle),
+        bundles: profile.map(|profile| profile.bundle).into_iter().collect(),
         ..item(&ctx.layout, Store::ReadyLayers, dir, info, fate)
     }
 }
@@ -207,7 +207,7 @@ fn a_layer(ctx: &Context, uses: &Uses, name: &str, files: &LayerLayout, store: S
     } else {
         Fate::Stays
     };
-    let (fate, bundle) = match layer::read(files)? {
+    let (fate, bundles) = match layer::read(files)? {
         Ok(Some(manifest)) => {
             describe(&mut info, &manifest);
             let named = !manifest.name.is_empty();
@@ -216,7 +216,7 @@ fn a_layer(ctx: &Context, uses: &Uses, name: &str, files: &LayerLayout, store: S
             {
                 info.damaged = Some(damage);
             }
-            (if named { Fate::Stays } else { unnamed }, Some(manifest.bundle))
+            (if named { Fate::Stays } else { unnamed }, manifest.bundles())
         }
         Ok(None) => {
             info.kind = if store == Store::ReadyLayers {
@@ -229,18 +229,18 @@ fn a_layer(ctx: &Context, uses: &Uses, name: &str, files: &LayerLayout, store: S
             if files.damaged().exists() {
                 info.damaged = Some("it failed its check".to_owned());
             }
-            (unnamed, None)
+            (unnamed, Vec::new())
         }
         // Somebody's data, perhaps.
         Err(damage) if store == Store::UserLayers => {
             info.kind = "snapshot".to_owned();
             info.damaged = Some(damage);
-            (Fate::Stays, None)
+            (Fate::Stays, Vec::new())
         }
         Err(damage) => {
             info.kind = "ready".to_owned();
             info.damaged = Some(damage);
-            (unnamed, None)
+            (unnamed, Vec::new())
         }
     };
     let whole = store == Store::ReadyLayers && files.manifest().exists() || fate != unnamed;
@@ -250,7 +250,7 @@ fn a_layer(ctx: &Context, uses: &Uses, name: &str, files: &LayerLayout, store: S
         excess(uses, &files.0)?
     };
     Ok(Item {
-        bundle,
+        bundles,
         excess,
         ..item(&ctx.layout, store, files.0.clone(), info, fate)
     })
@@ -313,7 +313,7 @@ fn item(layout: &Layout, store: Store, dir: PathBuf, info: LayerInfo, fate: Fate
         store,
         dir,
         fate,
-        bundle: None,
+        bundles: Vec::new(),
         last_used: last_used.unwrap_or(SystemTime::UNIX_EPOCH),
         lock: None,
         excess: Vec::new(),

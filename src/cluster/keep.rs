@@ -83,9 +83,12 @@ fn wanted(ctx: &Context, driver: &dyn Driver, profile: &Profile) -> Result<Vec<P
         let small = |path: &PathBuf| fs::metadata(path).is_ok_and(|meta| meta.len() <= SMALL);
         wanted.extend(tree::files(&dir)?.into_iter().filter(small));
     }
-    wanted.extend(tree::files(&uses::real(
-        &ctx.layout.bundles().join(&profile.bundle),
-    ))?);
+    for bundle in [
+        ctx.layout.bundle(&profile.bundle),
+        profile.parts_bundle(&ctx.layout),
+    ] {
+        wanted.extend(tree::files(&uses::real(&bundle.0))?);
+    }
     wanted.sort();
     wanted.dedup();
     Ok(wanted)

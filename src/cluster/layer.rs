@@ -15,7 +15,10 @@ use crate::store::sums::{self, Sums};
 use crate::store::{atomic, hash};
 
 /// Changes when an older sampan would misunderstand the file.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+
+/// That of a layer whose programs are those of the bundle below its disk.
+const FIRST_FORMAT: u32 = 1;
 
 /// What a layer was made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +58,9 @@ pub(super) struct Manifest {
     pub bundle: String,
     /// See `bundle`.
     pub base: String,
+    /// Key of the bundle that programs and container images are from, where that is another one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub parts: String,
     /// Whether the cluster had come up completely.
     pub settled: bool,
     /// Whether it is the machine's disk alone, without memory.
@@ -78,8 +84,9 @@ pub(super) struct Layer {
 impl Manifest {
     /// A manifest of this format, of a layer made now; its files are not known yet.
     pub(super) fn new(kind: LayerKind, key: &str, profile: &super::Profile, settled: bool) -> Self {
+        let upgraded = profile.parts() != profile.bundle;
         Self {
-            format: FORMAT,
+            format: if upgraded { FORMAT } else { FIRST_FORMAT },
             key: key.to_owned(),
             kind,
             profile: String::new(),
@@ -89,11 +96,30 @@ impl Manifest {
             node: profile.node().to_owned(),
             bundle: profile.bundle.clone(),
             base: profile.base.clone(),
+            parts: if upgraded {
+                profile.parts().to_owned()
+            } else {
+                String::new()
+            },
             settled,
             disk_only: false,
             spec: profile.spec.clone(),
             files: Sums::new(),
         }
+    }
+
+    /// Key of the bundle that programs and container images are from.
+    pub(super) fn parts(&self) -> &str {
+        if self.parts.is_empty() {
+            &self.bundle
+        } else {
+            &self.parts
+        }
+    }
+
+    /// Keys of the bundles that a machine of this layer stands on.
+    pub(super) fn bundles(&self) -> Vec<String> {
+        vec![self.bundle.clone(), self.parts().to_owned()]
     }
 
     /// Sums the driver's files and writes the manifest: the layer in `dir` is complete then.
@@ -179,7 +205,7 @@ pub(super) fn read(files: &LayerLayout) -> Result<Result<Option<Manifest>, Strin
         Err(error) => return Err(Error::io(&path)(error)),
     };
     Ok(match toml::from_str::<Manifest>(&text) {
-        Ok(manifest) if manifest.format == FORMAT => Ok(Some(manifest)),
+        Ok(manifest) if (FIRST_FORMAT..=FORMAT).contains(&manifest.format) => Ok(Some(manifest)),
         Ok(manifest) => Err(format!("layer.toml has the unknown format {}", manifest.format)),
         Err(error) => Err(format!("layer.toml: {}", error.message())),
     })
@@ -267,7 +293,7 @@ mod tests {
         fs::create_dir(files.0.join("docker")).unwrap();
         fs::write(files.0.join("seed.img"), "seed").unwrap();
         let mut manifest = Manifest {
-            format: FORMAT,
+            format: FIRST_FORMAT,
             key: "key".into(),
             kind: LayerKind::Ready,
             profile: String::new(),
@@ -277,6 +303,7 @@ mod tests {
             node: "sampan".into(),
             bundle: "b".into(),
             base: "s".into(),
+            parts: String::new(),
             settled: true,
             disk_only: false,
             spec: crate::settings::ClusterSpec {

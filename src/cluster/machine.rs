@@ -93,7 +93,8 @@ impl<'a> Machine<'a> {
 /// When the bundle's kernel command line cannot be read.
 pub(crate) fn spec(ctx: &Context, profile: &Profile) -> Result<MachineSpec> {
     let files = ctx.layout.profile(&profile.spec.name);
-    let bundle = BundleLayout(ctx.layout.bundles().join(&profile.bundle));
+    let bundle = ctx.layout.bundle(&profile.bundle);
+    let parts = profile.parts_bundle(&ctx.layout);
     let extra = |path, serial: &str| ExtraDisk {
         path,
         serial: serial.to_owned(),
@@ -109,7 +110,7 @@ pub(crate) fn spec(ctx: &Context, profile: &Profile) -> Result<MachineSpec> {
         },
         extra_disks: vec![
             extra(files.seed(), "sampan-seed"),
-            extra(bundle.parts(), "sampan-parts"),
+            extra(parts.parts(), "sampan-parts"),
         ],
         boot: boot(&bundle)?,
         forwards: profile.forwards(),

@@ -31,6 +31,7 @@ mod steps;
 mod stop;
 mod taking;
 mod template;
+mod upgrade;
 mod uses;
 mod verdict;
 

@@ -9,7 +9,6 @@ use sampan_driver::Driver;
 use super::profile::{self, Place};
 use super::{Context, Profile};
 use crate::error::{Error, Kind, Result};
-use crate::layout::BundleLayout;
 use crate::network;
 use crate::provision::DOCKER_PORT;
 use crate::store::lock::Lock;
@@ -34,8 +33,7 @@ pub(super) fn choose(
     driver: &dyn Driver,
     make: impl FnOnce(Place) -> Profile,
 ) -> Result<Profile> {
-    let lock = |path: &Path, what| Lock::acquire(path, what, LOCK_DEADLINE, &ctx.cancel, &*ctx.reporter);
-    let _place = lock(&ctx.layout.addresses_lock(), "the choice of an address")?;
+    let _place = lock(ctx, &ctx.layout.addresses_lock(), "the choice of an address")?;
     let used: Vec<Ipv4Addr> = profile::list(&ctx.layout)?
         .iter()
         .filter_map(|name| profile::load(&ctx.layout, name).ok())
@@ -56,18 +54,28 @@ pub(super) fn choose(
         ssh_port: chosen.port(SSH_PORT)?,
         docker_port: chosen.port(DOCKER_PORT)?,
     });
-    // Whoever removes bundles holds this lock, and looks at the profiles first.
-    let _layers = lock(&ctx.layout.layers_lock(), "the choice of layers")?;
-    if !BundleLayout(ctx.layout.bundles().join(&profile.bundle))
-        .manifest()
-        .exists()
-    {
-        return Err(Error::new(
-            Kind::Bundle,
-            format!("the bundle {} was removed just now", profile.bundle),
-        )
-        .hint("run the same command again"));
-    }
-    profile.save(&ctx.layout)?;
+    save(ctx, &profile)?;
     Ok(profile)
+}
+
+/// Saves a profile that stands on another bundle than before.
+///
+/// # Errors
+/// [`Kind::Bundle`] when that has gone meanwhile.
+pub(super) fn save(ctx: &Context, profile: &Profile) -> Result<()> {
+    // Whoever removes bundles holds this lock, and looks at the profiles first.
+    let _layers = lock(ctx, &ctx.layout.layers_lock(), "the choice of layers")?;
+    let keys = [profile.bundle.as_str(), profile.parts()].into_iter();
+    let mut gone = keys.filter(|key| !ctx.layout.bundle(key).manifest().exists());
+    if let Some(key) = gone.next() {
+        return Err(
+            Error::new(Kind::Bundle, format!("the bundle {key} was removed just now"))
+                .hint("run the same command again"),
+        );
+    }
+    profile.save(&ctx.layout)
+}
+
+fn lock(ctx: &Context, path: &Path, what: &str) -> Result<Lock> {
+    Lock::acquire(path, what, LOCK_DEADLINE, &ctx.cancel, &*ctx.reporter)
 }

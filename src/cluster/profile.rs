@@ -11,14 +11,17 @@ use serde::{Deserialize, Serialize};
 use super::Context;
 use crate::bundle::Bundle;
 use crate::error::{Error, Kind, Result};
-use crate::layout::Layout;
+use crate::layout::{BundleLayout, Layout};
 use crate::provision;
 use crate::settings::ClusterSpec;
 use crate::store::atomic;
 use crate::store::lock::Lock;
 
-/// The format this sampan writes; a file with a higher one is from a newer sampan.
-const FORMAT: u32 = 1;
+/// The newest format there is; a file with a higher one is from a newer sampan.
+const FORMAT: u32 = 2;
+
+/// That of a profile whose programs are those of the bundle below its disk: sampans that knew no upgrades read it, too.
+const FIRST_FORMAT: u32 = 1;
 
 /// The apiserver's port in the guest, and on the host where the profile has an address of its own.
 pub(super) const API_PORT: u16 = 8443;
@@ -28,11 +31,14 @@ pub(super) const API_PORT: u16 = 8443;
 pub struct Profile {
     /// Version of this file's format.
     pub format: u32,
-    /// Key of the bundle that the machine's disk is a layer over.
+    /// Key of the bundle that the machine's disk is a layer over, and that its kernel is from.
     pub bundle: String,
     /// sha256 of that bundle's base disk: a bundle built anew has the same key and, file for file, the same content, but the
     /// machine's own layer fits only the very blocks it was made over.
     pub base: String,
+    /// Key of the bundle that programs and container images are from, where an upgrade brought another one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) parts: String,
     /// The node's name in the cluster: a fork keeps that of the machine it was forked from.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) node: String,
@@ -72,9 +78,10 @@ impl Profile {
     /// A profile of this format.
     pub fn new(spec: ClusterSpec, bundle: &Bundle, place: Place) -> Self {
         Self {
-            format: FORMAT,
+            format: FIRST_FORMAT,
             bundle: bundle.key.clone(),
             base: bundle.base_sum(),
+            parts: String::new(),
             node: String::new(),
             address: place.address,
             api_port: place.api_port,
@@ -82,6 +89,40 @@ impl Profile {
             docker_port: place.docker_port,
             spec,
         }
+    }
+
+    /// Key of the bundle that the node's programs and container images are from.
+    pub fn parts(&self) -> &str {
+        if self.parts.is_empty() {
+            &self.bundle
+        } else {
+            &self.parts
+        }
+    }
+
+    /// The files of that bundle.
+    pub fn parts_bundle(&self, layout: &Layout) -> BundleLayout {
+        layout.bundle(self.parts())
+    }
+
+    /// Takes programs and container images from a bundle from the machine's next boot on.
+    pub(super) fn take_parts(&mut self, key: &str) {
+        (self.parts, self.format) = if key == self.bundle {
+            (String::new(), FIRST_FORMAT)
+        } else {
+            (key.to_owned(), FORMAT)
+        };
+    }
+
+    /// Stands wholly on a bundle from now on; its machine must not exist.
+    pub(super) fn move_to(&mut self, bundle: &Bundle) {
+        (self.bundle, self.base) = (bundle.key.clone(), bundle.base_sum());
+        self.take_parts(&bundle.key);
+    }
+
+    /// Whether a bundle may not go because of this profile.
+    pub fn stands_on(&self, key: &str) -> bool {
+        [self.bundle.as_str(), self.parts()].contains(&key)
     }
 
     /// The node's name in the cluster.

@@ -10,10 +10,11 @@ use super::layer::{self, Found, Layer, LayerKind, Manifest};
 use super::machine::Machine;
 use super::start::{StartRequest, Started, start};
 use super::taking;
-use super::{Context, Profile, cache, keep, profile, verdict};
+use super::{Context, Profile, cache, keep, profile, upgrade, verdict};
 use crate::error::{Error, Kind, Result};
-use crate::layout::LayerLayout;
+use crate::layout::{LayerLayout, Layout};
 use crate::settings;
+use crate::store::atomic;
 use crate::store::tree::disk_usage;
 
 /// How long a verb waits for another one on the same profile.
@@ -67,22 +68,55 @@ pub fn save(ctx: &Context, profile: &str, name: Option<&str>) -> Result<Snapshot
     profile::load(&ctx.layout, profile)?;
     let _lock = profile::lock(ctx, profile, LOCK_DEADLINE)?;
     let machine = Machine::open(ctx, profile)?;
-    let there: Vec<String> = of_profile(ctx, profile)?
-        .into_iter()
-        .map(|(_, manifest)| manifest.name)
-        .collect();
+    let there = names(ctx, profile)?;
     let name = match name {
         Some(name) if there.iter().any(|other| other == name) => return Err(exists(profile, name)),
         Some(name) => name.to_owned(),
-        None => name_of_now(&there),
+        None => free_name(name_of_now(), &there),
     };
-    let mut taken = taking::take(&machine, LayerKind::Snapshot)?;
+    take(&machine, name)
+}
+
+/// Takes a snapshot of a machine under a name that begins so; the caller holds the profile's lock.
+///
+/// # Errors
+/// As [`save`].
+pub(super) fn save_held(machine: &Machine<'_>, name: &str) -> Result<SnapshotInfo> {
+    let there = names(machine.ctx, &machine.profile.spec.name)?;
+    take(machine, free_name(name.to_owned(), &there))
+}
+
+fn take(machine: &Machine<'_>, name: String) -> Result<SnapshotInfo> {
+    let ctx = machine.ctx;
+    let mut taken = taking::take(machine, LayerKind::Snapshot)?;
     taken.manifest.name = name;
     taken.manifest.seal(&taken.files, &ctx.cancel, &*ctx.reporter)?;
     Ok(SnapshotInfo {
         paused: taken.paused,
         ..info(&taken.files, &taken.manifest)
     })
+}
+
+fn names(ctx: &Context, profile: &str) -> Result<Vec<String>> {
+    let all = of_profile(ctx, profile)?.into_iter();
+    Ok(all.map(|(_, manifest)| manifest.name).collect())
+}
+
+/// Snapshots that need a bundle: profile and name.
+///
+/// # Errors
+/// The I/O error with the path.
+pub fn on_bundle(layout: &Layout, key: &str) -> Result<Vec<(String, String)>> {
+    let mut found = Vec::new();
+    for id in layer::names(&layout.user_layers())? {
+        if let Ok(Some(manifest)) = layer::read(&layout.user_layer(&id))?
+            && !manifest.name.is_empty()
+            && [manifest.bundle.as_str(), manifest.parts()].contains(&key)
+        {
+            found.push((manifest.profile, manifest.name));
+        }
+    }
+    Ok(found)
 }
 
 /// All snapshots of a profile, oldest first.
@@ -176,12 +210,19 @@ fn put_back(machine: &Machine<'_>, layer: &Layer) -> Result<Profile> {
         base: manifest.base.clone(),
         ..machine.profile.clone()
     };
+    profile.take_parts(manifest.parts());
     profile.name_node(&manifest.node);
     let spec = super::machine::spec(ctx, &profile)?;
     // Whoever is killed from here on leaves a profile whose next start looks at everything.
     verdict::forget(&machine.files)?;
+    upgrade::forget(&machine.files)?;
+    if profile.parts() != machine.profile.parts() {
+        // The memory of one version and the programs of another make no machine.
+        atomic::write(&machine.files.restoring(), 0o600, manifest.name.as_bytes())?;
+    }
     machine.snapshots()?.restore(&spec, &layer.files.state())?;
     profile.save(&ctx.layout)?;
+    atomic::remove(&machine.files.restoring())?;
     layer::copy_identity(&layer.files.0, &machine.files.dir)?;
     if manifest.settled && !manifest.disk_only {
         verdict::settle_of(&machine.files, &profile)?;
@@ -256,17 +297,22 @@ fn exists(profile: &str, name: &str) -> Error {
     ))
 }
 
-fn check_name(name: &str) -> Result<()> {
-    settings::label(name).map_err(|_| {
+/// Whether a text can be the name of a snapshot: labels as in the names of clusters, with dots between them.
+///
+/// # Errors
+/// [`Kind::Usage`] when it cannot.
+pub fn check_name(name: &str) -> Result<()> {
+    let is_name = name.len() <= 63 && name.split('.').all(|part| settings::label(part).is_ok());
+    is_name.then_some(()).ok_or_else(|| {
         Error::new(Kind::Usage, format!("{name:?} is not a name for a snapshot"))
-            .hint("use at most 63 lower-case letters, digits and inner dashes")
+            .hint("use at most 63 lower-case letters, digits, inner dashes and dots")
     })
 }
 
-/// The time as a name: "20261121-143000"; with a number behind it, if there is one of that second.
-fn name_of_now(there: &[String]) -> String {
+/// The time as a name: "20261121-143000".
+fn name_of_now() -> String {
     let now = OffsetDateTime::now_utc();
-    let name = format!(
+    format!(
         "{:04}{:02}{:02}-{:02}{:02}{:02}",
         now.year(),
         u8::from(now.month()),
@@ -274,7 +320,11 @@ fn name_of_now(there: &[String]) -> String {
         now.hour(),
         now.minute(),
         now.second()
-    );
+    )
+}
+
+/// A name, with a number behind it if there is one of that name.
+fn free_name(name: String, there: &[String]) -> String {
     std::iter::once(name.clone())
         .chain((2..).map(|number| format!("{name}-{number}")))
         .find(|name| !there.contains(name))
@@ -300,16 +350,17 @@ mod tests {
 
     #[test]
     fn a_name_of_the_time_is_a_label_and_free() {
-        let first = name_of_now(&[]);
+        let first = name_of_now();
         assert!(check_name(&first).is_ok(), "{first}");
         let there = [first.clone(), format!("{first}-2")];
-        let next = name_of_now(&there);
-        assert!(!there.contains(&next));
+        assert_eq!(free_name(first.clone(), &there), format!("{first}-3"));
+        assert_eq!(free_name(first.clone(), &[]), first);
+        assert!(check_name("before-v1.36.4").is_ok());
     }
 
     #[test]
     fn names_that_lead_elsewhere_are_refused() {
-        for name in ["", "../x", "A", "a b", "-a"] {
+        for name in ["", "../x", "A", "a b", "-a", "a..b", "."] {
             assert_eq!(check_name(name).unwrap_err().kind(), Kind::Usage, "{name}");
         }
     }

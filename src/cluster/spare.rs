@@ -71,7 +71,7 @@ fn chosen(items: &[Item], own: &[String], all: bool) -> Vec<usize> {
             gone.push(index);
             continue;
         }
-        let on_it = |other: &&Item| other.bundle.as_ref() == Some(&item.info.key);
+        let on_it = |other: &&Item| other.bundles.contains(&item.info.key);
         let free =
             item.fate == Fate::Spare && items.iter().filter(on_it).all(|other| other.fate != Fate::Stays);
         if free && (all || !own.contains(&item.info.key)) {

@@ -11,7 +11,7 @@ use super::events::{self, Transient};
 use super::layer::Layer;
 use super::profile::Place;
 use super::steps::{self, Step};
-use super::{Context, Profile, drivers, kubeconfig, last_words, machine, profile, status, verdict};
+use super::{Context, Profile, drivers, kubeconfig, last_words, machine, profile, status, upgrade, verdict};
 use crate::bundle::upstream::Options;
 use crate::bundle::{Bundle, Source};
 use crate::error::{Error, Kind, Result};
@@ -19,7 +19,7 @@ use crate::layout::ProfileLayout;
 use crate::progress::{StepEnd, StepInfo};
 use crate::provision::readiness::Component;
 use crate::provision::{self, Api};
-use crate::settings::ClusterSpec;
+use crate::settings::{self, ClusterSpec};
 use crate::supervisor;
 
 /// How long `start` waits for another verb on the same profile: longer than a cold start takes.
@@ -32,6 +32,7 @@ const SYNC_DEADLINE: Duration = Duration::from_secs(10);
 const STEPS: &[&dyn Step] = &[
     &steps::Driver,
     &steps::Bundle,
+    &steps::Upgrade,
     &steps::Profile,
     &steps::Ready,
     &steps::Identity,
@@ -151,6 +152,17 @@ impl Run<'_> {
             .ok_or_else(|| Error::new(Kind::Internal, "start: no bundle yet"))
     }
 
+    /// Whether the cluster is to run a newer version of Kubernetes than its profile says.
+    pub(super) fn is_upgrade(&self) -> bool {
+        let newer = |profile: &Profile| {
+            settings::is_newer(
+                &self.request.spec.kubernetes_version,
+                &profile.spec.kubernetes_version,
+            )
+        };
+        self.profile.as_ref().is_some_and(newer)
+    }
+
     /// The cluster's API; it need not answer yet.
     pub(super) fn api(&self) -> Result<&Api> {
         match self.api.get() {
@@ -220,7 +232,9 @@ fn take(ctx: &Context, request: &StartRequest, steps: &[&dyn Step]) -> Result<St
         }
         _ => Ok(()),
     });
-    let result = result.map_err(|error| clean_up(&run, error));
+    let result = result
+        .and_then(|()| upgrade::finish(&run))
+        .map_err(|error| upgrade::explain(&run, clean_up(&run, error)));
     events::clear(&run.files);
     drop(lock);
     result?;

@@ -99,7 +99,7 @@ fn save(machine: &Machine<'_>, state: MachineState, deadline: Duration) -> Resul
 }
 
 /// Powers the machine off; what was saved of a stopped one is given up, so that it boots next.
-fn shut_down(machine: &Machine<'_>, state: MachineState, deadline: Duration) -> Result<bool> {
+pub(super) fn shut_down(machine: &Machine<'_>, state: MachineState, deadline: Duration) -> Result<bool> {
     if state == MachineState::Running
         && let Err(error) = power_off(machine)
     {

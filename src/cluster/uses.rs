@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use super::machine::{self, Machine};
 use super::{Context, drivers, keep, profile};
 use crate::error::{Kind, Result};
-use crate::layout::BundleLayout;
 
 /// Files, with the names of profiles that depend on them.
 #[derive(Debug, Default)]
@@ -62,7 +61,8 @@ fn of_profile(ctx: &Context, name: &str) -> Result<Vec<PathBuf>> {
     uses.extend(keep::claimed(&files)?);
     match profile::load(&ctx.layout, name) {
         Ok(profile) => {
-            uses.push(BundleLayout(ctx.layout.bundles().join(&profile.bundle)).disk());
+            uses.push(ctx.layout.bundle(&profile.bundle).disk());
+            uses.push(profile.parts_bundle(&ctx.layout).parts());
             let machine = Machine::of(ctx, profile)?;
             if let Some(snapshots) = machine.driver.snapshots() {
                 uses.extend(snapshots.uses(&machine.spec)?);

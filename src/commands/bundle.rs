@@ -308,14 +308,18 @@ fn remove(app: &App, keys: &[String], force: bool) -> Result<()> {
         let key = complete(&ctx.layout, key)?;
         let users = users(&ctx.layout, &key)?;
         if !users.is_empty() && !force {
-            return Err(Error::new(
+            let error = Error::new(
                 Kind::Usage,
                 format!("bundle {key} is in use by {}", users.join(", ")),
-            )
-            .hint(format!(
-                "delete the cluster first (`sampan delete -p {}`), or use --force",
-                users[0]
-            )));
+            );
+            return Err(error.hint(if users[0].starts_with("snapshot ") {
+                "delete the snapshot first (see `sampan snapshot list`), or use --force".to_owned()
+            } else {
+                format!(
+                    "delete the cluster first (`sampan delete -p {}`), or use --force",
+                    users[0]
+                )
+            }));
         }
         let freed = bundle::remove(&ctx.layout, &key, &*ctx.reporter, &ctx.cancel)?;
         app.ui
@@ -342,13 +346,17 @@ fn complete(layout: &Layout, beginning: &str) -> Result<String> {
     }
 }
 
-/// Names of the profiles that stand on a bundle. A profile that cannot be read counts for none.
+/// Names of the profiles that stand on a bundle, and snapshots of others that do. A profile that cannot be read counts for none.
 fn users(layout: &Layout, key: &str) -> Result<Vec<String>> {
-    let names = cluster::list(layout)?;
-    Ok(names
-        .into_iter()
-        .filter(|name| cluster::load(layout, name).is_ok_and(|profile| profile.bundle == key))
-        .collect())
+    let mut users = cluster::list(layout)?;
+    users.retain(|name| cluster::load(layout, name).is_ok_and(|profile| profile.stands_on(key)));
+    let snapshots = cluster::snapshot::on_bundle(layout, key)?.into_iter();
+    let others = snapshots.filter(|(profile, _)| !users.contains(profile));
+    let others: Vec<String> = others
+        .map(|(profile, name)| format!("snapshot {name} of {profile}"))
+        .collect();
+    users.extend(others);
+    Ok(users)
 }
 
 pub(super) fn megabytes(bytes: u64) -> String {

@@ -35,7 +35,7 @@ pub(super) fn run(app: &App, args: &KubectlArgs) -> Result<u8> {
 /// The kubectl of the cluster's bundle. Without a cluster that of this sampan will do, as it does for `kubectl version --client`.
 fn program(layout: &Layout, name: &str) -> Result<std::path::PathBuf> {
     let key = match cluster::load(layout, name) {
-        Ok(profile) => profile.bundle,
+        Ok(profile) => profile.parts().to_owned(),
         Err(error) if error.kind() == Kind::NotFound => super::bundle::own(layout)?,
         Err(error) => return Err(error),
     };

@@ -200,6 +200,7 @@ fn config(profile: &Profile) -> Value {
             "ControlPlane": true,
             "Worker": true,
         }],
-        "Bundle": profile.bundle,
+        "Bundle": profile.parts(),
+        "BaseBundle": profile.bundle,
     })
 }

@@ -28,7 +28,7 @@ pub(super) fn run(app: &App, args: &SnapshotArgs) -> Result<u8> {
 
 fn save(app: &App, profile: &str, name: Option<&str>) -> Result<()> {
     if let Some(name) = name {
-        check(name)?;
+        snapshot::check_name(name)?;
     }
     let ctx = app.work()?;
     let info = app.step("Saving Snapshot", "saving the snapshot", || {
@@ -101,7 +101,7 @@ fn show(app: &App, profile: &str, name: Option<&str>, output: Format) -> Result<
 fn delete(app: &App, profile: &str, names: &[String]) -> Result<()> {
     let ctx = app.work()?;
     for name in names {
-        check(name)?;
+        snapshot::check_name(name)?;
         app.step("Deleting Snapshot", "deleting the snapshot", || {
             snapshot::delete(&ctx, profile, name)
         })?;
@@ -115,7 +115,7 @@ fn delete(app: &App, profile: &str, names: &[String]) -> Result<()> {
 /// The snapshot that is meant: the newest when none is named.
 fn chosen(ctx: &Context, profile: &str, name: Option<&str>) -> Result<SnapshotInfo> {
     if let Some(name) = name {
-        check(name)?;
+        snapshot::check_name(name)?;
         return snapshot::show(ctx, profile, name);
     }
     // The profile itself may be what is missing.
@@ -124,14 +124,6 @@ fn chosen(ctx: &Context, profile: &str, name: Option<&str>) -> Result<SnapshotIn
     all.into_iter().max_by_key(|info| info.created).ok_or_else(|| {
         Error::new(Kind::NotFound, format!("cluster \"{profile}\" has no snapshots"))
             .hint(format!("`sampan snapshot save -p {profile}` makes one"))
-    })
-}
-
-/// Names are DNS labels, as those of clusters are.
-fn check(name: &str) -> Result<()> {
-    settings::label(name).map_err(|_| {
-        Error::new(Kind::Usage, format!("{name:?} is not a name for a snapshot"))
-            .hint("use at most 63 lower-case letters, digits and inner dashes")
     })
 }
 

@@ -22,10 +22,11 @@ pub(super) fn run(app: &App, args: &StartArgs) -> Result<u8> {
     };
     let source = source::of(&layout, &settings)?;
     let mut choices = app.choices()?;
-    if existing.is_none()
-        && let Some(version) = bundle::version_of(&source, settings.text("kubernetes-version", ""))?
-    {
-        choices.kubernetes.insert(0, version);
+    match bundle::version_of(&source, settings.text("kubernetes-version", "")) {
+        Ok(Some(version)) => choices.kubernetes.insert(0, version),
+        // A cluster that stays what it is needs no source.
+        Err(error) if existing.is_none() => return Err(error),
+        _ => {}
     }
     let mut resolved = settings::resolve(&name, &settings, existing.as_ref(), &choices)?;
     if existing.is_none() && settings.get("driver").is_none() {
@@ -39,7 +40,7 @@ pub(super) fn run(app: &App, args: &StartArgs) -> Result<u8> {
     let spec = resolved.spec;
     let registries = registries(&spec, existing.as_ref());
     if args.dry_run == Some(true) {
-        return dry_run(app, &spec, registries);
+        return dry_run(app, existing.as_ref(), &spec, registries);
     }
     let (wait, wait_timeout) = settings::wait(&settings)?;
     let mut upstream = super::upstream::options(&settings);
@@ -57,8 +58,10 @@ pub(super) fn run(app: &App, args: &StartArgs) -> Result<u8> {
         addons: args.addons.clone(),
     };
     let ctx = app.work()?;
+    if let Some(line) = describe(existing.as_ref(), &request.spec) {
+        app.ui.info(&line);
+    }
     if existing.is_none() {
-        app.ui.info(&describe(&request.spec));
         let driver = cluster::open_driver(&request.spec.driver, &ctx.layout, &ctx.drivers)?;
         for limit in cluster::limits(driver.name(), &driver.features()) {
             app.ui.info(&limit);
@@ -85,11 +88,20 @@ pub(super) fn run(app: &App, args: &StartArgs) -> Result<u8> {
     }
 }
 
-fn describe(spec: &ClusterSpec) -> String {
-    format!(
-        "making cluster \"{}\": {}, {} CPUs, {} MiB memory, {} MiB disk, Kubernetes {}",
-        spec.name, spec.driver, spec.cpus, spec.memory_mib, spec.disk_mib, spec.kubernetes_version
-    )
+/// What a start makes of a cluster, where that is something new.
+fn describe(existing: Option<&ClusterSpec>, spec: &ClusterSpec) -> Option<String> {
+    let (name, version) = (&spec.name, &spec.kubernetes_version);
+    match existing {
+        None => Some(format!(
+            "making cluster \"{name}\": {}, {} CPUs, {} MiB memory, {} MiB disk, Kubernetes {version}",
+            spec.driver, spec.cpus, spec.memory_mib, spec.disk_mib
+        )),
+        Some(before) if before.kubernetes_version == *version => None,
+        Some(before) => Some(format!(
+            "upgrading cluster \"{name}\" from Kubernetes {} to {version}",
+            before.kubernetes_version
+        )),
+    }
 }
 
 /// What a start makes of the cluster's registries, where that is not what they are.
@@ -111,10 +123,18 @@ fn registries(spec: &ClusterSpec, existing: Option<&ClusterSpec>) -> Option<Stri
 }
 
 /// Checks what can be checked without changing anything of the cluster.
-fn dry_run(app: &App, spec: &ClusterSpec, registries: Option<String>) -> Result<u8> {
+fn dry_run(
+    app: &App,
+    existing: Option<&ClusterSpec>,
+    spec: &ClusterSpec,
+    registries: Option<String>,
+) -> Result<u8> {
     let ctx = app.context()?;
-    app.ui.info(&describe(spec));
-    if let Some(line) = registries {
+    let made = describe(existing, spec);
+    if made.is_none() && registries.is_none() {
+        app.ui.info(&format!("cluster \"{}\" stays what it is", spec.name));
+    }
+    for line in [made, registries].into_iter().flatten() {
         app.ui.info(&line);
     }
     let health = cluster::open_driver(&spec.driver, &ctx.layout, &ctx.drivers)?.check()?;

@@ -3,7 +3,7 @@
 //!
 //! Our certificate authority is there before kubeadm runs, so that the host has its credentials without asking. Of kubeadm's
 //! phases only those up to the start of kubelet run; what follows (configuration of proxy and DNS, labels) the host does over
-//! the API, which is cheaper than starting kubeadm again in an emulated guest. The controller manager and the scheduler start
+//! the API, which is cheaper than starting kubeadm again in an emulated guest. Another version is an [`upgrade`]. The controller manager and the scheduler start
 //! once the apiserver answers: `files/kubelet/hold` and `release` see to that, also when the guest reboots by itself.
 
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use sampan_driver::Command;
 
 use super::guest::{self, Entry, Stamp};
 use super::runtime::enabled;
-use super::{Node, certs, kubeadm, render};
+use super::{Node, certs, kubeadm, render, upgrade};
 use crate::error::{Error, Kind, Result};
 
 /// The step's name.
@@ -21,7 +21,7 @@ pub(super) const ID: &str = "control_plane";
 /// kubeadm's configuration in the guest.
 pub(super) const CONFIG: &str = "/etc/kubernetes/sampan/kubeadm.yaml";
 
-const UNIT: &str = "kubelet.service";
+pub(super) const UNIT: &str = "kubelet.service";
 
 /// What kubeadm leaves to the other steps.
 const SKIPPED: &str = "preflight,wait-control-plane,upload-config,upload-certs,mark-control-plane,bootstrap-token,\
@@ -53,9 +53,13 @@ pub(super) fn is_done(node: &Node<'_>) -> Result<bool> {
 pub(super) fn apply(node: &Node<'_>) -> Result<()> {
     let stamp = Stamp::new(node, ID);
     let digest = digest(node)?;
-    if stamp.is(&digest)? {
+    let before = stamp.read()?;
+    if before.as_ref() == Some(&digest) {
         guest::systemctl(node, &["start", UNIT], Kind::ControlPlane)?;
         certs::check(node)?;
+    } else if before.is_some() && upgrade::is_due(node)? {
+        upgrade::apply(node, &entries(node)?)?;
+        stamp.write(&digest)?;
     } else {
         guest::run(node, &Command::new("rm").arg("-f").args(STALE.iter().copied()))?;
         guest::install(node, &entries(node)?)?;

@@ -26,6 +26,7 @@ mod runtime;
 #[cfg(test)]
 mod testing;
 mod tuning;
+mod upgrade;
 mod wake;
 
 use std::net::IpAddr;

@@ -1,15 +1,16 @@
-//! A cluster that exists stays what it was made as: what a start asks for otherwise is told, or is an error. Its registries change.
+//! A cluster that exists stays what it was made as, but for its version of Kubernetes, which may become a newer one, and its registries:
+//! what else a start asks for otherwise is told, or is an error.
 
 use crate::error::{Error, Kind, Result};
 
 use super::keys::KEYS;
 use super::merge::{Setting, Settings};
 use super::quantity::{Amount, count, size_mib};
-use super::resolve::{Choices, HOST_KEEPS_MIB, Resolved, known_driver};
-use super::versions::numbers;
+use super::resolve::{Choices, HOST_KEEPS_MIB, Resolved, known_driver, kubernetes_version};
+use super::versions::{is_newer, numbers};
 use super::{ClusterSpec, keys, registries};
 
-/// A cluster that exists stays what it is; what would change it is told, or is an error.
+/// The spec of a cluster that exists: its own, perhaps with a newer version.
 pub(super) fn keep(spec: &ClusterSpec, settings: &Settings, choices: &Choices) -> Result<Resolved> {
     let mut warnings = Vec::new();
     if let Some(setting) = settings.get("driver").filter(|setting| setting.is_deliberate()) {
@@ -32,12 +33,10 @@ pub(super) fn keep(spec: &ClusterSpec, settings: &Settings, choices: &Choices) -
             )));
         }
     }
-    if let Some(setting) = settings
-        .get("kubernetes-version")
-        .filter(|setting| setting.is_deliberate())
-    {
-        same_version(spec, setting)?;
-    }
+    let kubernetes_version = match settings.get("kubernetes-version") {
+        Some(setting) if setting.is_deliberate() => version(spec, setting, settings, &choices.kubernetes)?,
+        _ => spec.kubernetes_version.clone(),
+    };
     for setting in KEYS
         .iter()
         .filter(|key| key.fixed)
@@ -51,21 +50,30 @@ pub(super) fn keep(spec: &ClusterSpec, settings: &Settings, choices: &Choices) -
             ));
         }
     }
-    let mut spec = spec.clone();
+    let mut spec = ClusterSpec {
+        kubernetes_version,
+        ..spec.clone()
+    };
     warnings.extend(registries::apply(&mut spec, settings, false)?);
     Ok(Resolved { spec, warnings })
 }
 
-fn same_version(spec: &ClusterSpec, setting: &Setting) -> Result<()> {
+/// The version that a cluster is to run: its own, or a newer one that it can be upgraded to in one go.
+fn version(spec: &ClusterSpec, setting: &Setting, settings: &Settings, there: &[String]) -> Result<String> {
     let have = &spec.kubernetes_version;
-    let wanted = format!("v{}", setting.text.trim_start_matches('v'));
-    let same = *have == wanted
-        || have.starts_with(&format!("{wanted}."))
-        || matches!(wanted.as_str(), "vstable" | "vlatest");
-    if same {
-        return Ok(());
+    let wanted = match setting.text.as_str() {
+        // Nobody goes back because of a word.
+        "stable" | "latest" => kubernetes_version(settings, there)?,
+        text => format!("v{}", text.trim_start_matches('v')),
+    };
+    let is_word = !setting
+        .text
+        .trim_start_matches('v')
+        .starts_with(|c: char| c.is_ascii_digit());
+    if *have == wanted || have.starts_with(&format!("{wanted}.")) || (is_word && !is_newer(&wanted, have)) {
+        return Ok(have.clone());
     }
-    if numbers(&wanted) < numbers(have) {
+    if !is_newer(&wanted, have) {
         return Err(Error::new(
             Kind::KubernetesUnsupported,
             format!(
@@ -76,19 +84,40 @@ fn same_version(spec: &ClusterSpec, setting: &Setting) -> Result<()> {
         .hint(format!(
             "go on with it: sampan start -p {} --kubernetes-version {have}",
             spec.name
-        )));
+        ))
+        .hint("a snapshot from before an upgrade brings all of that time back: see `sampan snapshot list`"));
     }
-    Err(Error::new(
-        Kind::Unimplemented,
+    one_minor_at_a_time(spec, &wanted, there)?;
+    kubernetes_version(settings, there)
+}
+
+/// kubeadm upgrades from one minor version to the next only.
+fn one_minor_at_a_time(spec: &ClusterSpec, wanted: &str, there: &[String]) -> Result<()> {
+    let have = &spec.kubernetes_version;
+    let (from, to) = (numbers(have), numbers(wanted));
+    let minor = |numbers: &[u64]| numbers.get(1).copied().unwrap_or_default();
+    if from.first() == to.first() && minor(&to) <= minor(&from) + 1 {
+        return Ok(());
+    }
+    let next = [from.first().copied().unwrap_or_default(), minor(&from) + 1];
+    let of_next = there.iter().filter(|version| numbers(version).starts_with(&next));
+    let error = Error::new(
+        Kind::KubernetesUnsupported,
         format!(
-            "an upgrade of cluster \"{}\" from Kubernetes {have} to {wanted} is not there yet",
+            "cluster \"{}\" runs Kubernetes {have}; an upgrade goes one minor version at a time, and {wanted} is further away",
             spec.name
         ),
-    )
-    .hint(format!(
-        "go on with it: sampan start -p {} --kubernetes-version {have}",
-        spec.name
-    )))
+    );
+    Err(match of_next.max_by_key(|version| numbers(version)) {
+        Some(version) => error.hint(format!(
+            "upgrade to {version} first: sampan start -p {} --kubernetes-version {version}",
+            spec.name
+        )),
+        None => error.hint(format!(
+            "upgrade to a v{}.{} first; this sampan knows none, --source names a bundle that has it",
+            next[0], next[1]
+        )),
+    })
 }
 
 /// Whether a setting says something else than what the cluster is.
@@ -174,9 +203,56 @@ mod tests {
             ("driver", "fake", Kind::DriverMismatch),
             ("kubernetes-version", "v1.35.9", Kind::KubernetesUnsupported),
             ("kubernetes-version", "v1.9.0", Kind::KubernetesUnsupported),
-            ("kubernetes-version", "v1.37.0", Kind::Unimplemented),
+            ("kubernetes-version", "v1.36.9", Kind::KubernetesUnsupported),
+            ("kubernetes-version", "v1.37.0", Kind::KubernetesUnsupported),
         ] {
             assert_eq!(again(&[(flag, text)]).unwrap_err().kind(), kind, "{flag} {text}");
         }
+    }
+
+    /// The version that a cluster runs after it was asked for another, by a sampan that has these.
+    fn upgrade(have: &str, wanted: &str, there: &[&str]) -> Result<String> {
+        let fresh = resolve("sampan", &settings(&[]), None, &choices()).unwrap().spec;
+        let spec = ClusterSpec {
+            kubernetes_version: have.to_owned(),
+            ..fresh
+        };
+        let choices = Choices {
+            kubernetes: there.iter().map(|&version| version.to_owned()).collect(),
+            ..choices()
+        };
+        let flags = settings(&[("kubernetes-version", wanted)]);
+        Ok(resolve("sampan", &flags, Some(&spec), &choices)?
+            .spec
+            .kubernetes_version)
+    }
+
+    #[test]
+    fn a_newer_version_is_an_upgrade_of_one_minor_at_most() {
+        let there = ["v1.36.3", "v1.36.5", "v1.35.9", "v1.35.8"];
+        for (have, wanted, version) in [
+            ("v1.36.3", "v1.36.5", "v1.36.5"),
+            ("v1.36.3", "1.36", "v1.36.3"),
+            ("v1.35.8", "1.36.5", "v1.36.5"),
+            ("v1.35.8", "1.36", "v1.36.3"),
+            ("v1.35.8", "stable", "v1.36.3"),
+            ("v1.35.8", "latest", "v1.36.5"),
+            ("v1.36.5", "stable", "v1.36.5"),
+            ("v1.37.0", "latest", "v1.37.0"),
+        ] {
+            assert_eq!(upgrade(have, wanted, &there).unwrap(), version, "{have} {wanted}");
+        }
+        let error = upgrade("v1.34.2", "v1.36.5", &there).unwrap_err();
+        assert_eq!(error.kind(), Kind::KubernetesUnsupported);
+        assert_eq!(
+            error.hints(),
+            ["upgrade to v1.35.9 first: sampan start -p sampan --kubernetes-version v1.35.9"]
+        );
+        let error = upgrade("v1.33.0", "latest", &there).unwrap_err();
+        assert!(
+            error.hints()[0].starts_with("upgrade to a v1.34 first"),
+            "{error:?}"
+        );
+        assert!(upgrade("v1.36.3", "v2.0.0", &["v2.0.0"]).is_err());
     }
 }

@@ -25,4 +25,5 @@ pub use resolve::{
 };
 pub use spec::{ClusterSpec, ExtraConfig};
 pub use suggest::{did_you_mean, nearest};
+pub use versions::is_newer;
 pub use wait::Wait;

@@ -11,6 +11,11 @@ pub(super) fn numbers(version: &str) -> Vec<u64> {
         .collect()
 }
 
+/// Whether a version comes after another one.
+pub fn is_newer(version: &str, than: &str) -> bool {
+    numbers(version) > numbers(than)
+}
+
 /// The error of a version that there is not, with those that there are.
 pub(super) fn not_there(wanted: &str, versions: &[String]) -> Error {
     let oldest = versions.iter().map(|version| numbers(version)).min();

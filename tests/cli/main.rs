@@ -23,4 +23,5 @@ mod service;
 mod snapshots;
 mod start_errors;
 mod support;
+mod upgrade;
 mod usage;

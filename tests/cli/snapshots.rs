@@ -118,7 +118,7 @@ fn names_of_snapshots_are_checked() {
     --- stdout
     --- stderr
     X Exiting due to MK_USAGE: "../one" is not a name for a snapshot
-    hint: use at most 63 lower-case letters, digits and inner dashes
+    hint: use at most 63 lower-case letters, digits, inner dashes and dots
     "#);
     env.ok("snapshot save");
     let names = names(&env);

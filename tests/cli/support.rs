@@ -52,7 +52,13 @@ impl TestEnvironment {
 
     /// Puts a bundle there; for a world that was made without one.
     pub(crate) fn make_bundle(&self) {
-        make_bundle(&self.layout());
+        let version = bundle::catalog().unwrap().bundle.kubernetes;
+        make_bundle(&self.layout(), &bundle::current_key().unwrap(), &version);
+    }
+
+    /// Puts a bundle there that has another version of Kubernetes; `--source KEY` names it.
+    pub(crate) fn make_bundle_of(&self, key: &str, version: &str) {
+        make_bundle(&self.layout(), key, version);
     }
 
     pub(crate) fn sampan_home(&self) -> PathBuf {
@@ -238,15 +244,19 @@ fn without_memory(text: &str) -> String {
 }
 
 /// A bundle as small as the test driver needs it, with a kubectl that says how it was called.
-fn make_bundle(layout: &Layout) {
-    let key = bundle::current_key().unwrap();
-    let files = BundleLayout(layout.bundles().join(&key));
+fn make_bundle(layout: &Layout, key: &str, version: &str) {
+    let files = BundleLayout(layout.bundles().join(key));
     fs::create_dir_all(files.0.join("bin")).unwrap();
     for path in [files.disk(), files.kernel(), files.initrd()] {
         fs::write(path, "nothing").unwrap();
     }
     // The test driver's guest finds its images here.
-    let catalog = bundle::catalog().unwrap();
+    let mut catalog = bundle::catalog().unwrap();
+    for image in &mut catalog.images {
+        if image.tag == catalog.bundle.kubernetes {
+            version.clone_into(&mut image.tag);
+        }
+    }
     let names: String = catalog
         .images
         .iter()
@@ -265,9 +275,9 @@ fn make_bundle(layout: &Layout) {
     };
     let manifest = Manifest {
         format: bundle::FORMAT,
-        key,
+        key: key.to_owned(),
         arch: bundle::arch().to_owned(),
-        kubernetes: catalog.bundle.kubernetes.clone(),
+        kubernetes: version.to_owned(),
         created: "2026-01-01T00:00:00Z".to_owned(),
         toolchain: "none".to_owned(),
         contract: bundle::CONTRACT,

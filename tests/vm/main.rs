@@ -24,6 +24,7 @@ mod registries;
 mod rolling;
 mod snapshots;
 mod support;
+mod upgrade;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -167,6 +168,10 @@ const STORIES: &[Story] = &[
         "a_killed_machine_is_noticed_and_recovers",
         life::a_killed_machine_recovers,
     ),
+    (
+        "an_upgrade_keeps_everything",
+        upgrade::an_upgrade_keeps_everything,
+    ),
     ("two_profiles_side_by_side", life::two_profiles_side_by_side),
     ("delete_leaves_nothing", life::delete_leaves_nothing),
     (
@@ -175,10 +180,11 @@ const STORIES: &[Story] = &[
     ),
 ];
 
-/// These take minutes each under emulation: they run when they are asked for by name (`./dev test rolling`, `./dev test offline`).
-const LONG: [&str; 2] = [
+/// These take minutes each under emulation: they run when they are asked for by name (`./dev test rolling`, `offline`, `upgrade`).
+const LONG: [&str; 3] = [
     "versions_roll_without_losing_a_request",
     "a_bundle_file_is_all_it_takes",
+    "an_upgrade_keeps_everything",
 ];
 
 fn main() -> ExitCode {

@@ -25,6 +25,13 @@ pub(crate) const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const KUBELET_CONFIG: &str = "/var/lib/kubelet/config.yaml";
 /// What the provisioner has told the guest about registries.
 const REGISTRIES: &str = "/var/lib/sampan/done/registries";
+/// Static pods.
+const MANIFESTS: [&str; 4] = [
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+];
 /// Units that are active have a file here.
 const UNITS: &str = "/run/units";
 
@@ -76,6 +83,7 @@ impl Guest {
             "hostname" if args.is_empty() => Ok(self.hostname()),
             "ctr" if args.contains(&"list") => self.images().map_err(failed),
             "kubeadm" => self.kubeadm(&args).map(|()| Vec::new()).map_err(failed),
+            "ls" => Ok(self.ls(&args)),
             "rm" => self.rm(&args).map(|()| Vec::new()).map_err(failed),
             // The scripts that are sent to a guest print its certificates at their end, and what it was told about registries.
             "sh" if args.first() == Some(&"-s") => {
@@ -123,6 +131,16 @@ impl Guest {
     fn images(&self) -> io::Result<Vec<u8>> {
         let machine = self.files.load().map_err(io::Error::other)?;
         machine.parts.map_or(Ok(Vec::new()), fs::read)
+    }
+
+    /// Names in directories, as far as they are there.
+    fn ls(&self, dirs: &[&str]) -> Vec<u8> {
+        let entries = dirs
+            .iter()
+            .filter_map(|dir| fs::read_dir(self.files.guest(dir)).ok());
+        let names = entries.flatten().flatten().map(|entry| entry.file_name());
+        let lines = names.map(|name| format!("{}\n", name.to_string_lossy()));
+        lines.collect::<String>().into_bytes()
     }
 
     fn rm(&self, args: &[&str]) -> io::Result<()> {
@@ -182,6 +200,11 @@ impl Guest {
     }
 
     fn kubeadm(&self, args: &[&str]) -> io::Result<()> {
+        if let ["init", ..] | ["upgrade", "apply", ..] = args
+            && args.get(1) != Some(&"phase")
+        {
+            self.write_manifests(args)?;
+        }
         if !matches!(args, ["init" | "certs", ..]) {
             return Ok(());
         }
@@ -196,10 +219,30 @@ impl Guest {
         self.unit("start", "kubelet.service")
     }
 
+    /// Manifests of the version in kubeadm's configuration.
+    fn write_manifests(&self, args: &[&str]) -> io::Result<()> {
+        let config = self.config_of(args).unwrap_or_default();
+        let version = config
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("kubernetesVersion: "))
+            .unwrap_or_default();
+        for name in MANIFESTS {
+            let path = format!("/etc/kubernetes/manifests/{name}.yaml");
+            let text = format!("    image: registry.k8s.io/{name}:{version}\n");
+            files::write(&self.files.guest(&path), text.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// kubeadm's configuration.
+    fn config_of(&self, args: &[&str]) -> Option<String> {
+        let at = args.iter().position(|arg| *arg == "--config")?;
+        fs::read_to_string(self.files.guest(args.get(at + 1)?)).ok()
+    }
+
     /// The node's name in kubeadm's configuration.
     fn node_of(&self, args: &[&str]) -> Option<String> {
-        let at = args.iter().position(|arg| *arg == "--config")?;
-        let text = fs::read_to_string(self.files.guest(args.get(at + 1)?)).ok()?;
+        let text = self.config_of(args)?;
         let mut lines = text.lines().skip_while(|line| *line != "nodeRegistration:");
         let name = lines.find_map(|line| line.strip_prefix("  name: "))?;
         Some(name.trim_matches('"').to_owned())

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use sampan_driver::{MachineSpec, Started};
 
-use super::Step;
-use crate::bundle::cloud;
+use super::{Step, guest};
 use crate::cluster::start::{Run, is_running};
 use crate::cluster::{keep, machine, verdict};
 use crate::error::{Error, Kind, Result};
@@ -170,7 +169,8 @@ fn unreachable(run: &Run<'_>, error: Error) -> Error {
 
 /// Whether the guest is set up by cloud-init.
 fn by_cloud_init(run: &Run<'_>) -> bool {
-    run.bundle
-        .as_ref()
-        .is_some_and(|bundle| bundle.manifest.base == cloud::BASE)
+    let parts = run
+        .profile()
+        .and_then(|profile| guest::parts(&run.ctx.layout, profile));
+    parts.is_ok_and(|parts| parts.cloud)
 }

@@ -1,10 +1,11 @@
-//! The bundle is there: found, or got from its source.
+//! The bundles are there: found, or got from their source.
 
 use super::Step;
 use crate::bundle;
 use crate::cluster::start::{Run, is_running};
-use crate::cluster::{addons, keep, open_driver};
+use crate::cluster::{Profile, addons, keep, open_driver};
 use crate::error::{Error, Kind, Result};
+use crate::layout::Layout;
 
 pub(in crate::cluster) struct Bundle;
 
@@ -16,12 +17,15 @@ impl Step for Bundle {
     fn is_done(&self, run: &mut Run<'_>) -> Result<bool> {
         let layout = &run.ctx.layout;
         keep::heal(run.ctx, &run.request.spec.name)?;
+        let base = run.profile.as_ref().map(|profile| base(layout, profile));
+        let base = base.transpose()?.flatten();
+        let has_base = run.profile.is_none() || base.is_some();
         run.bundle = match &run.profile {
-            // The machine's disk is a layer over this very bundle; a newer one does not fit under it.
-            Some(profile) => {
-                bundle::find(layout, &profile.bundle)?.filter(|bundle| bundle.base_sum() == profile.base)
-            }
-            None => bundle::locate(layout, &wanted(run))?,
+            Some(profile) if !run.is_upgrade() => match profile.parts() == profile.bundle {
+                true => base,
+                false => bundle::find(layout, profile.parts())?,
+            },
+            _ => bundle::locate(layout, &wanted(run))?,
         };
         if let (None, Some(bundle)) = (&run.profile, &run.bundle)
             && run.request.place.is_none()
@@ -35,27 +39,23 @@ impl Step for Bundle {
         if let Some(bundle) = &run.bundle {
             addons::check(run.ctx, &bundle.layout, &run.request.addons)?;
         }
-        Ok(run.bundle.is_some() || is_running(run)?)
+        Ok(has_base && run.bundle.is_some() || !run.is_upgrade() && is_running(run)?)
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<()> {
         let ctx = run.ctx;
+        if let Some(profile) = &run.profile
+            && (run.is_upgrade() || profile.parts() != profile.bundle)
+            && base(&ctx.layout, profile)?.is_none()
+        {
+            return Err(gone(profile, &profile.bundle));
+        }
         let bundle = bundle::ensure(&ctx.layout, &wanted(run), &*ctx.reporter, &ctx.cancel)?;
         if let Some(profile) = &run.profile
-            && (&profile.bundle, &profile.base) != (&bundle.key, &bundle.base_sum())
+            && !run.is_upgrade()
+            && !is_of(profile, &bundle)
         {
-            let name = &profile.spec.name;
-            return Err(Error::new(
-                Kind::Bundle,
-                format!(
-                    "the bundle {} that profile \"{name}\" was made from is gone",
-                    profile.bundle
-                ),
-            )
-            .hint("put its directory back from a backup, if there is one")
-            .hint(format!(
-                "or begin anew: `sampan delete -p {name}`, then `sampan start -p {name}`"
-            )));
+            return Err(gone(profile, profile.parts()));
         }
         addons::check(ctx, &bundle.layout, &run.request.addons)?;
         run.bundle = Some(bundle);
@@ -65,7 +65,29 @@ impl Step for Bundle {
     }
 }
 
-/// Which bundle a cluster without one gets.
+/// The bundle that the machine's disk is a layer over, this very one: a newer one does not fit under it.
+fn base(layout: &Layout, profile: &Profile) -> Result<Option<bundle::Bundle>> {
+    Ok(bundle::find(layout, &profile.bundle)?.filter(|bundle| bundle.base_sum() == profile.base))
+}
+
+/// Whether a profile's programs are from this bundle; its disk is, too, unless it was upgraded.
+fn is_of(profile: &Profile, bundle: &bundle::Bundle) -> bool {
+    profile.parts() == bundle.key && (bundle.key != profile.bundle || bundle.base_sum() == profile.base)
+}
+
+fn gone(profile: &Profile, key: &str) -> Error {
+    let name = &profile.spec.name;
+    Error::new(
+        Kind::Bundle,
+        format!("the bundle {key} that profile \"{name}\" was made from is gone"),
+    )
+    .hint("put its directory back from a backup, if there is one")
+    .hint(format!(
+        "or begin anew: `sampan delete -p {name}`, then `sampan start -p {name}`"
+    ))
+}
+
+/// Which bundle a cluster without one gets, or one that is to run another version.
 fn wanted(run: &Run<'_>) -> bundle::Wanted {
     bundle::Wanted {
         source: run.request.source.clone(),

@@ -4,9 +4,10 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::Step;
 use crate::bundle::{self, Archive, Manifest};
+use crate::cluster::Profile;
 use crate::cluster::start::Run;
-use crate::error::Result;
-use crate::layout::ProfileLayout;
+use crate::error::{Error, Kind, Result};
+use crate::layout::{Layout, ProfileLayout};
 use crate::pki;
 use crate::provision::{self, Node};
 
@@ -42,7 +43,7 @@ impl Step for Guest {
 /// Calls something with the node as the provisioner sees it.
 pub(super) fn with_node<T>(run: &Run<'_>, call: impl FnOnce(&Node<'_>) -> Result<T>) -> Result<T> {
     let profile = run.profile()?;
-    let parts = parts(&profile.bundle, &run.bundle()?.manifest);
+    let parts = parts(&run.ctx.layout, profile)?;
     let pki = pki(&run.files);
     let (address, host) = addresses(run.driver.features().forwards, profile.address);
     call(&Node {
@@ -71,18 +72,30 @@ pub(in crate::cluster) fn addresses(forwards: bool, reached_at: IpAddr) -> (IpAd
     }
 }
 
-/// What of a bundle the provisioner needs to know.
-pub(in crate::cluster) fn parts(key: &str, manifest: &Manifest) -> provision::Parts {
+/// What of a profile's bundles the provisioner needs to know.
+///
+/// # Errors
+/// [`Kind::Bundle`] when one is gone or cannot be read.
+pub(in crate::cluster) fn parts(layout: &Layout, profile: &Profile) -> Result<provision::Parts> {
+    let read = |key: &str| {
+        Manifest::read(&layout.bundle(key))?
+            .ok_or_else(|| Error::new(Kind::Bundle, format!("bundle {key} of this cluster is gone")))
+    };
+    let manifest = read(profile.parts())?;
+    let cloud = match profile.parts() == profile.bundle {
+        true => manifest.base == bundle::cloud::BASE,
+        false => read(&profile.bundle)?.base == bundle::cloud::BASE,
+    };
     let images = manifest.images.iter().map(|image| provision::ImageRef {
         name: image.name.clone(),
         tag: image.tag.clone(),
         addon: image.archive == Archive::Addons,
     });
-    provision::Parts {
-        key: key.to_owned(),
-        cloud: manifest.base == bundle::cloud::BASE,
+    Ok(provision::Parts {
+        key: profile.parts().to_owned(),
+        cloud,
         images: images.collect(),
-    }
+    })
 }
 
 /// A profile's authorities and certificates.

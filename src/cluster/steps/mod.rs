@@ -7,6 +7,7 @@ mod driver;
 pub(super) mod guest;
 mod profile;
 mod ready;
+mod upgrade;
 mod verify;
 mod wake;
 
@@ -17,6 +18,7 @@ pub(super) use driver::Driver;
 pub(super) use guest::Guest;
 pub(super) use profile::{Identity, Profile};
 pub(super) use ready::Ready;
+pub(super) use upgrade::Upgrade;
 pub(super) use verify::Verify;
 pub(super) use wake::Wake;
 

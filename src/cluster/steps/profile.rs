@@ -2,10 +2,11 @@
 
 use std::fs;
 
+use sampan_driver::MachineState;
+
 use super::Step;
 use crate::cluster::start::{Run, is_running};
-use crate::cluster::{layer, nocloud, seed};
-use crate::cluster::{place, profile};
+use crate::cluster::{layer, machine, nocloud, place, profile, seed};
 use crate::error::{Error, Kind, Result};
 use crate::layout::ProfileLayout;
 use crate::settings::ClusterSpec;
@@ -39,13 +40,30 @@ impl Step for Profile {
                 "run the same `sampan fork` again, or `sampan delete -p {name}`"
             )));
         }
+        if let Ok(snapshot) = fs::read_to_string(files.restoring()) {
+            return Err(Error::new(
+                Kind::HostConfig,
+                format!("profile \"{name}\" is half restored: `sampan snapshot restore` was killed"),
+            )
+            .hint(format!(
+                "run it again: sampan snapshot restore -p {name} {snapshot}"
+            )));
+        }
         crate::store::atomic::make_private_dir(&files.dir)?;
         let spec = match is_running(run)? {
             true => running(run)?,
             false => run.request.spec.clone(),
         };
         let mut profile = match run.profile.take() {
-            Some(old) => profile::Profile { spec, ..old },
+            Some(old) => {
+                // Only an upgrade changes that, and whoever held the lock may have made one.
+                let kubernetes_version = old.spec.kubernetes_version.clone();
+                let spec = ClusterSpec {
+                    kubernetes_version,
+                    ..spec
+                };
+                profile::Profile { spec, ..old }
+            }
             None => {
                 let bundle = run.bundle()?;
                 place::choose(ctx, &*run.driver, |place| {
@@ -53,6 +71,12 @@ impl Step for Profile {
                 })?
             }
         };
+        if profile.parts() != profile.bundle
+            && run.driver.state(&machine::spec(ctx, &profile)?)? == MachineState::Absent
+        {
+            // Only the disk of a machine that is gone stood on another one.
+            profile.move_to(run.bundle()?);
+        }
         if let Some(place) = run.request.place {
             profile.put(place);
         }
