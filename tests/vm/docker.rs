@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::support::{PROFILE, World, eventually, shown, text};
 
 /// Emulated guests are slow and the host may be busy; what is not there by then never comes.
-const PATIENCE: Duration = Duration::from_secs(180);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A small image with a shell that Docker has, under a name that is not the node's own.
 pub(crate) const BASE: &str = "story/base:1";
@@ -26,7 +26,7 @@ fn certificates(world: &World) -> PathBuf {
 }
 
 /// The user's own `docker`, pointed to the node.
-fn command(world: &World, args: &[&str]) -> Command {
+pub(crate) fn command(world: &World, args: &[&str]) -> Command {
     let mut command = Command::new("docker");
     command
         .args(args)

@@ -12,6 +12,7 @@
 )]
 
 mod addons;
+mod buildkit;
 mod client;
 mod cluster;
 mod docker;
@@ -84,6 +85,10 @@ const STORIES: &[Story] = &[
         client::eval_points_docker_and_unset_points_back,
     ),
     ("what_docker_builds_pods_run", docker::what_docker_builds_pods_run),
+    (
+        "buildkit_builds_what_pods_run",
+        buildkit::buildkit_builds_what_pods_run,
+    ),
     (
         "docker_runs_containers_beside_pods",
         docker::docker_runs_containers_beside_pods,
