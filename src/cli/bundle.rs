@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
 
-use super::{Format, TableFormat};
+use super::{EventOutput, TableOutput, TextOutput};
 
 /// Make, carry, check and remove bundles: all the bits that a node is made of
 #[derive(Debug, Clone, Args)]
@@ -23,16 +23,9 @@ pub enum BundleVerb {
     /// The base system comes from Debian packages, the programs are compiled from their Go modules. What was made before from the
     /// same inputs is taken from the cache, and an interrupted build goes on where it was.
     Build {
-        /// text for people, or json for one event a line
-        #[arg(
-            short,
-            long,
-            value_enum,
-            default_value_t,
-            hide_possible_values = true,
-            value_name = "FORMAT"
-        )]
-        output: Format,
+        /// How it talks.
+        #[command(flatten)]
+        output: EventOutput,
     },
     /// Fetch a bundle of upstream's releases, unless it is there
     ///
@@ -69,16 +62,9 @@ pub enum BundleVerb {
     /// List bundles
     #[command(visible_alias = "ls")]
     List {
-        /// table, or json
-        #[arg(
-            short,
-            long,
-            value_enum,
-            default_value_t,
-            hide_possible_values = true,
-            value_name = "FORMAT"
-        )]
-        output: TableFormat,
+        /// How they are listed.
+        #[command(flatten)]
+        output: TableOutput,
     },
     /// Show what a bundle holds
     Show {
@@ -87,16 +73,9 @@ pub enum BundleVerb {
         /// Read all files and compare their sums
         #[arg(long)]
         verify: bool,
-        /// text for people, or json
-        #[arg(
-            short,
-            long,
-            value_enum,
-            default_value_t,
-            hide_possible_values = true,
-            value_name = "FORMAT"
-        )]
-        output: Format,
+        /// How it is shown.
+        #[command(flatten)]
+        output: TextOutput,
     },
     /// Remove a bundle that no cluster stands on
     #[command(visible_alias = "rm")]
@@ -143,14 +122,7 @@ pub struct FetchArgs {
     /// Certificates (PEM) of authorities to be trusted besides the system's own
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<String>,
-    /// text for people, or json for one event a line
-    #[arg(
-        short,
-        long,
-        value_enum,
-        default_value_t,
-        hide_possible_values = true,
-        value_name = "FORMAT"
-    )]
-    pub output: Format,
+    /// How it talks.
+    #[command(flatten)]
+    pub output: EventOutput,
 }

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::TableFormat;
+use super::TableOutput;
 
 /// Show, check and clear what clusters are made of and what can be made again
 ///
@@ -22,16 +22,9 @@ pub enum CacheVerb {
     /// List layers: their size, and who uses them
     #[command(visible_alias = "ls")]
     List {
-        /// table, or json
-        #[arg(
-            short,
-            long,
-            value_enum,
-            default_value_t,
-            hide_possible_values = true,
-            value_name = "FORMAT"
-        )]
-        output: TableFormat,
+        /// How they are listed.
+        #[command(flatten)]
+        output: TableOutput,
     },
     /// Remove layers that nobody uses, those first that were used least recently
     ///
@@ -46,31 +39,17 @@ pub enum CacheVerb {
         /// Tell what would go, and remove nothing
         #[arg(long)]
         dry_run: bool,
-        /// table, or json
-        #[arg(
-            short,
-            long,
-            value_enum,
-            default_value_t,
-            hide_possible_values = true,
-            value_name = "FORMAT"
-        )]
-        output: TableFormat,
+        /// How they are listed.
+        #[command(flatten)]
+        output: TableOutput,
     },
     /// Read all layers and compare their sums
     ///
     /// The exit status is 30 when one is damaged. Damaged ready snapshots, and bundles that no cluster uses, are set aside and made again
     /// when they are needed.
     Verify {
-        /// table, or json
-        #[arg(
-            short,
-            long,
-            value_enum,
-            default_value_t,
-            hide_possible_values = true,
-            value_name = "FORMAT"
-        )]
-        output: TableFormat,
+        /// How they are listed.
+        #[command(flatten)]
+        output: TableOutput,
     },
 }

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::TableFormat;
+use super::TableOutput;
 
 /// Show what can run clusters on this host
 #[derive(Debug, Clone, Args)]
@@ -21,15 +21,8 @@ pub enum DriverVerb {
     /// A new cluster gets the first one that works, unless `start --driver` or the setting driver names another.
     #[command(visible_alias = "ls")]
     List {
-        /// table, or json
-        #[arg(
-            short,
-            long,
-            value_enum,
-            default_value_t,
-            hide_possible_values = true,
-            value_name = "FORMAT"
-        )]
-        output: TableFormat,
+        /// How they are listed.
+        #[command(flatten)]
+        output: TableOutput,
     },
 }

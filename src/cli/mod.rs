@@ -7,6 +7,7 @@ pub mod docker_env;
 pub mod driver;
 mod foreign;
 pub mod image;
+mod output;
 pub mod publish;
 pub mod service;
 pub mod snapshot;
@@ -17,15 +18,15 @@ mod verbs;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 
-use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::{ArgValueCandidates, CompletionCandidate};
 
+pub use output::{EventOutput, Format, TableFormat, TableOutput, TextOutput};
 pub use start::StartArgs;
 pub use usage::Rejected;
 pub use verbs::{
     CompletionArgs, ConfigArgs, ConfigVerb, CpArgs, DeleteArgs, KubectlArgs, LogsArgs, ProfileArgs,
-    ProfileListArgs, ProfileVerb, SshArgs, StatusArgs, StatusLayout, StopArgs, TableFormat, VersionArgs,
-    VersionFormat,
+    ProfileListArgs, ProfileVerb, SshArgs, StatusArgs, StatusLayout, StopArgs, VersionArgs, VersionFormat,
 };
 
 /// A local Kubernetes cluster in a small virtual machine
@@ -64,16 +65,6 @@ pub struct Global {
         help_heading = "Global options"
     )]
     pub quiet: bool,
-}
-
-/// How a verb that changes something talks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// For people
-    #[default]
-    Text,
-    /// For scripts
-    Json,
 }
 
 /// The verbs.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::TableFormat;
+use super::TableOutput;
 use crate::supervisor::ports::{Place, Rule};
 
 /// Lead ports of this host into the node, beyond those that services publish by themselves
@@ -33,16 +33,9 @@ pub enum PortVerb {
     /// List them and the ports of Docker's own containers, and where they listen
     #[command(visible_alias = "ls")]
     List {
-        /// table, or json
-        #[arg(
-            short,
-            long,
-            value_enum,
-            default_value_t,
-            hide_possible_values = true,
-            value_name = "FORMAT"
-        )]
-        output: TableFormat,
+        /// How they are listed.
+        #[command(flatten)]
+        output: TableOutput,
     },
     /// Take one away
     #[command(visible_alias = "rm")]

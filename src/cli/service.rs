@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::TableFormat;
+use super::TableOutput;
 
 /// Print where a service is reached, or open it
 ///
@@ -34,16 +34,9 @@ pub enum ServiceVerb {
     /// List services: where they are reached, and what keeps them from being published
     #[command(visible_alias = "ls")]
     List {
-        /// table, or json
-        #[arg(
-            short,
-            long,
-            value_enum,
-            default_value_t,
-            hide_possible_values = true,
-            value_name = "FORMAT"
-        )]
-        output: TableFormat,
+        /// How they are listed.
+        #[command(flatten)]
+        output: TableOutput,
         /// Only services of this namespace
         #[arg(short, long, value_name = "NAME")]
         namespace: Option<String>,

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::{Format, TableFormat};
+use super::{EventOutput, TableOutput, TextOutput};
 
 /// Hold a cluster still: it uses no CPU and answers nobody
 ///
@@ -32,16 +32,9 @@ pub struct HoldArgs {
     /// Some namespaces, as minikube does.
     #[arg(short, long, hide = true, value_delimiter = ',')]
     pub namespaces: Vec<String>,
-    /// text for people, or json for one event a line
-    #[arg(
-        short,
-        long,
-        value_enum,
-        default_value_t,
-        hide_possible_values = true,
-        value_name = "FORMAT"
-    )]
-    pub output: Format,
+    /// How it talks.
+    #[command(flatten)]
+    pub output: EventOutput,
 }
 
 /// Keep moments of a cluster and go back to them
@@ -64,16 +57,9 @@ pub enum SnapshotVerb {
         /// What to call it [default: date and time]
         #[arg(value_name = "NAME")]
         name: Option<String>,
-        /// text for people, or json for one event a line
-        #[arg(
-            short,
-            long,
-            value_enum,
-            default_value_t,
-            hide_possible_values = true,
-            value_name = "FORMAT"
-        )]
-        output: Format,
+        /// How it talks.
+        #[command(flatten)]
+        output: EventOutput,
     },
     /// Go back to a snapshot: what the cluster did since is lost
     ///
@@ -85,46 +71,25 @@ pub enum SnapshotVerb {
         /// How long to wait until it is healthy, as 6m or 90s [default: 6m]
         #[arg(long, value_name = "TIME")]
         wait_timeout: Option<String>,
-        /// text for people, or json for one event a line
-        #[arg(
-            short,
-            long,
-            value_enum,
-            default_value_t,
-            hide_possible_values = true,
-            value_name = "FORMAT"
-        )]
-        output: Format,
+        /// How it talks.
+        #[command(flatten)]
+        output: EventOutput,
     },
     /// List the snapshots of a cluster
     #[command(visible_alias = "ls")]
     List {
-        /// table, or json
-        #[arg(
-            short,
-            long,
-            value_enum,
-            default_value_t,
-            hide_possible_values = true,
-            value_name = "FORMAT"
-        )]
-        output: TableFormat,
+        /// How they are listed.
+        #[command(flatten)]
+        output: TableOutput,
     },
     /// Show one snapshot
     Show {
         /// The snapshot [default: the newest]
         #[arg(value_name = "NAME")]
         name: Option<String>,
-        /// text for people, or json
-        #[arg(
-            short,
-            long,
-            value_enum,
-            default_value_t,
-            hide_possible_values = true,
-            value_name = "FORMAT"
-        )]
-        output: Format,
+        /// How it is shown.
+        #[command(flatten)]
+        output: TextOutput,
     },
     /// Delete snapshots; the cluster and its forks stay
     #[command(visible_alias = "rm")]
@@ -132,16 +97,9 @@ pub enum SnapshotVerb {
         /// The snapshots
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
-        /// text for people, or json for one event a line
-        #[arg(
-            short,
-            long,
-            value_enum,
-            default_value_t,
-            hide_possible_values = true,
-            value_name = "FORMAT"
-        )]
-        output: Format,
+        /// How it talks.
+        #[command(flatten)]
+        output: EventOutput,
     },
 }
 
@@ -163,14 +121,7 @@ pub struct ForkArgs {
     /// How long to wait until it is healthy, as 6m or 90s [default: 6m]
     #[arg(long, value_name = "TIME")]
     pub wait_timeout: Option<String>,
-    /// text for people, or json for one event a line
-    #[arg(
-        short,
-        long,
-        value_enum,
-        default_value_t,
-        hide_possible_values = true,
-        value_name = "FORMAT"
-    )]
-    pub output: Format,
+    /// How it talks.
+    #[command(flatten)]
+    pub output: EventOutput,
 }

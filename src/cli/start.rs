@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::Format;
+use super::EventOutput;
 
 /// Make a cluster, or bring it back up
 ///
@@ -104,16 +104,9 @@ pub struct StartArgs {
     /// Go on where a check says no
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub force: Option<bool>,
-    /// text for people, or json for one event a line
-    #[arg(
-        short,
-        long,
-        value_enum,
-        default_value_t,
-        hide_possible_values = true,
-        value_name = "FORMAT"
-    )]
-    pub output: Format,
+    /// How it talks.
+    #[command(flatten)]
+    pub output: EventOutput,
 }
 
 impl StartArgs {

@@ -159,5 +159,5 @@ fn a_profile_is_chosen_by_name_or_listed() {
     let Verb::Profile(args) = read("sampan profile list -o json").verb else {
         panic!("not profile")
     };
-    assert!(matches!(args.verb, Some(ProfileVerb::List(list)) if list.output == TableFormat::Json));
+    assert!(matches!(args.verb, Some(ProfileVerb::List(list)) if list.output.format == TableFormat::Json));
 }

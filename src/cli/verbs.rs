@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::Format;
+use super::{EventOutput, Format, TableOutput, TextOutput};
 
 /// Say what a cluster is doing
 ///
@@ -63,16 +63,9 @@ pub struct StopArgs {
     /// Leave the kubeconfig as it is
     #[arg(long)]
     pub keep_context_active: bool,
-    /// text for people, or json for one event a line
-    #[arg(
-        short,
-        long,
-        value_enum,
-        default_value_t,
-        hide_possible_values = true,
-        value_name = "FORMAT"
-    )]
-    pub output: Format,
+    /// How it talks.
+    #[command(flatten)]
+    pub output: EventOutput,
 }
 
 /// Delete a cluster with all its data
@@ -86,16 +79,9 @@ pub struct DeleteArgs {
     /// Remove settings, bundles and everything else of sampan's as well; needs --all when there are several clusters
     #[arg(long)]
     pub purge: bool,
-    /// text for people, or json for one event a line
-    #[arg(
-        short,
-        long,
-        value_enum,
-        default_value_t,
-        hide_possible_values = true,
-        value_name = "FORMAT"
-    )]
-    pub output: Format,
+    /// How it talks.
+    #[command(flatten)]
+    pub output: EventOutput,
 }
 
 /// Open a shell on the node, or run a command there
@@ -162,32 +148,15 @@ pub enum ProfileVerb {
 /// List all clusters.
 #[derive(Debug, Clone, Args)]
 pub struct ProfileListArgs {
-    /// table, or json
-    #[arg(
-        short,
-        long,
-        value_enum,
-        default_value_t,
-        hide_possible_values = true,
-        value_name = "FORMAT"
-    )]
-    pub output: TableFormat,
+    /// How they are listed.
+    #[command(flatten)]
+    pub output: TableOutput,
     /// Do not look what they are doing
     #[arg(short, long)]
     pub light: bool,
     /// More columns
     #[arg(short, long)]
     pub detailed: bool,
-}
-
-/// A table or JSON.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum TableFormat {
-    /// For people
-    #[default]
-    Table,
-    /// For scripts
-    Json,
 }
 
 /// Print the version of sampan and of what it brings along
@@ -297,15 +266,8 @@ pub enum ConfigVerb {
         /// The setting; none prints all
         #[arg(value_name = "NAME")]
         name: Option<String>,
-        /// text for people, or json
-        #[arg(
-            short,
-            long,
-            value_enum,
-            default_value_t,
-            hide_possible_values = true,
-            value_name = "FORMAT"
-        )]
-        output: Format,
+        /// How it is shown.
+        #[command(flatten)]
+        output: TextOutput,
     },
 }

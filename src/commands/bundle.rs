@@ -18,13 +18,13 @@ use super::App;
 
 pub(super) fn run(app: &App, args: &BundleArgs) -> Result<u8> {
     match &args.verb {
-        BundleVerb::Build { output } => build(app, *output),
+        BundleVerb::Build { output } => build(app, output.format),
         BundleVerb::Fetch(args) => super::upstream::fetch(app, args),
         BundleVerb::Export { file, key, force } => export(app, file, key.as_deref(), *force),
         BundleVerb::Import { file } => import(app, file),
         BundleVerb::Verify { key } => verify(app, key.as_deref()),
-        BundleVerb::List { output } => list(app, *output),
-        BundleVerb::Show { key, verify, output } => show(app, key.as_deref(), *verify, *output),
+        BundleVerb::List { output } => list(app, output.format),
+        BundleVerb::Show { key, verify, output } => show(app, key.as_deref(), *verify, output.format),
         BundleVerb::Remove { keys, force } => remove(app, keys, *force),
         BundleVerb::Prune { all, dry_run } => prune(app, *all, *dry_run),
     }?;

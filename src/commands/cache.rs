@@ -13,14 +13,14 @@ use super::bundle::megabytes;
 
 pub(super) fn run(app: &App, args: &CacheArgs) -> Result<u8> {
     match &args.verb {
-        CacheVerb::List { output } => list(app, *output),
+        CacheVerb::List { output } => list(app, output.format),
         CacheVerb::Prune {
             quota,
             all,
             dry_run,
             output,
-        } => prune(app, quota.as_deref(), *all, *dry_run, *output),
-        CacheVerb::Verify { output } => verify(app, *output),
+        } => prune(app, quota.as_deref(), *all, *dry_run, output.format),
+        CacheVerb::Verify { output } => verify(app, output.format),
     }?;
     Ok(0)
 }

@@ -21,7 +21,7 @@ pub(super) fn run(app: &App, args: &ConfigArgs) -> Result<u8> {
         ConfigVerb::Get { name } => get(app, name)?,
         ConfigVerb::Unset { name } => unset(app, name)?,
         ConfigVerb::View { format } => view(app, format)?,
-        ConfigVerb::Defaults { name, output } => defaults(app, name.as_deref(), *output)?,
+        ConfigVerb::Defaults { name, output } => defaults(app, name.as_deref(), output.format)?,
     }
     Ok(0)
 }

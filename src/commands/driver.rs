@@ -12,7 +12,7 @@ use super::{App, host};
 pub(super) fn run(app: &App, args: &DriverArgs) -> Result<u8> {
     let DriverVerb::List { output } = &args.verb;
     let drivers = cluster::survey(&app.layout()?, &host::drivers()?)?;
-    match output {
+    match output.format {
         TableFormat::Json => app.ui.json(&drivers),
         TableFormat::Table => table(app, &drivers),
     }

@@ -132,23 +132,23 @@ fn run(app: App, verb: Verb) -> Result<u8> {
 /// How a command line wants to be answered.
 fn options(cli: &Cli) -> Options {
     let events = match &cli.verb {
-        Verb::Start(args) => args.output,
-        Verb::Stop(args) => args.output,
-        Verb::Delete(args) => args.output,
-        Verb::Pause(args) => args.hold.output,
-        Verb::Unpause(args) => args.hold.output,
-        Verb::Fork(args) => args.output,
+        Verb::Start(args) => args.output.format,
+        Verb::Stop(args) => args.output.format,
+        Verb::Delete(args) => args.output.format,
+        Verb::Pause(args) => args.hold.output.format,
+        Verb::Unpause(args) => args.hold.output.format,
+        Verb::Fork(args) => args.output.format,
         Verb::Snapshot(args) => match &args.verb {
             SnapshotVerb::Save { output, .. }
             | SnapshotVerb::Restore { output, .. }
-            | SnapshotVerb::Delete { output, .. } => *output,
+            | SnapshotVerb::Delete { output, .. } => output.format,
             SnapshotVerb::List { .. } | SnapshotVerb::Show { .. } => Format::Text,
         },
         Verb::Bundle(cli::bundle::BundleArgs {
             verb:
                 cli::bundle::BundleVerb::Build { output }
                 | cli::bundle::BundleVerb::Fetch(cli::bundle::FetchArgs { output, .. }),
-        }) => *output,
+        }) => output.format,
         _ => Format::Text,
     };
     // Standard output is for the bundle alone.

@@ -22,7 +22,7 @@ pub(super) fn run(app: &App, args: &PortArgs) -> Result<u8> {
     cluster::load(&ctx.layout, &name)?;
     match &args.verb {
         PortVerb::Add { rule } => add(app, &ctx, &name, *rule),
-        PortVerb::List { output } => list(app, &ctx, &name, *output),
+        PortVerb::List { output } => list(app, &ctx, &name, output.format),
         PortVerb::Remove { place } => remove(app, &ctx, &name, *place),
     }?;
     Ok(0)

@@ -60,7 +60,7 @@ struct Row {
 fn list(app: &App, args: &ProfileListArgs) -> Result<u8> {
     let ctx = app.context()?;
     let rows = rows(&ctx, app, args.light)?;
-    match args.output {
+    match args.output.format {
         TableFormat::Json => app.ui.json(&as_json(&rows)),
         TableFormat::Table if rows.is_empty() => {
             return Err(

@@ -28,7 +28,7 @@ const NOT_PUBLISHED: &str = "this driver opens no ports; `sampan service` does w
 
 pub(super) fn run(app: &App, args: &ServiceArgs) -> Result<u8> {
     match &args.verb {
-        Some(ServiceVerb::List { output, namespace }) => list(app, *output, namespace.as_deref()),
+        Some(ServiceVerb::List { output, namespace }) => list(app, output.format, namespace.as_deref()),
         None if args.all => all(app, &args.namespace, &args.reach),
         None => reach(app, &args.namespace, &args.names, &args.reach),
     }?;

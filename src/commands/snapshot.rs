@@ -19,8 +19,8 @@ pub(super) fn run(app: &App, args: &SnapshotArgs) -> Result<u8> {
         SnapshotVerb::Restore {
             name, wait_timeout, ..
         } => restore(app, &profile, name.as_deref(), wait_timeout.clone()),
-        SnapshotVerb::List { output } => list(app, &profile, *output),
-        SnapshotVerb::Show { name, output } => show(app, &profile, name.as_deref(), *output),
+        SnapshotVerb::List { output } => list(app, &profile, output.format),
+        SnapshotVerb::Show { name, output } => show(app, &profile, name.as_deref(), output.format),
         SnapshotVerb::Delete { names, .. } => delete(app, &profile, names),
     }?;
     Ok(0)

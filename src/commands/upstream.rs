@@ -80,7 +80,7 @@ pub(super) fn fetch(app: &App, args: &FetchArgs) -> Result<()> {
     };
     app.ui.step_end(step, end);
     let bundle = result?;
-    if args.output == Format::Text {
+    if args.output.format == Format::Text {
         app.ui.line(&bundle.layout.0.display().to_string());
     }
     Ok(())
