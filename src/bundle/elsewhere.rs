@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::archive::{self, EXTENSION, Input};
 use super::manifest::Manifest;
+use super::source::of_upstream;
 use super::{Bundle, Source, Wanted, current_key, find};
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{Expect, Fetcher, Object, Settings};
@@ -108,7 +109,7 @@ pub(super) fn locate(layout: &Layout, path: &Path, wanted: &Wanted) -> Result<Op
             same_version(&path.display().to_string(), &manifest, wanted)?;
             find(layout, &manifest.key)
         }
-        Held::Tree(_) => Ok(None),
+        Held::Tree(_) => super::locate(layout, &of_upstream(wanted)),
     }
 }
 

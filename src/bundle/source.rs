@@ -88,7 +88,9 @@ pub fn locate(layout: &Layout, wanted: &Wanted) -> Result<Option<Bundle>> {
             Some(key) => find(layout, &key),
             None => elsewhere::locate(layout, path, wanted),
         },
-        Source::Url(_) => Ok(None),
+        Source::Url(url) if elsewhere::is_file(url) => Ok(None),
+        // A mirror: what it has is upstream's bundle.
+        Source::Url(_) => locate(layout, &of_upstream(wanted)),
     }
 }
 
@@ -147,6 +149,14 @@ pub fn ensure(layout: &Layout, wanted: &Wanted, reporter: &dyn Reporter, cancel:
     }
 }
 
+/// The same, of upstream's.
+pub(super) fn of_upstream(wanted: &Wanted) -> Wanted {
+    Wanted {
+        source: Source::Upstream,
+        ..wanted.clone()
+    }
+}
+
 /// Upstream's bundle, from a mirror.
 fn mirrored(
     layout: &Layout,
@@ -155,10 +165,7 @@ fn mirrored(
     reporter: &dyn Reporter,
     cancel: &Cancel,
 ) -> Result<Bundle> {
-    let mut wanted = Wanted {
-        source: Source::Upstream,
-        ..wanted.clone()
-    };
+    let mut wanted = of_upstream(wanted);
     wanted.upstream.fetch.mirror = Some(mirror);
     ensure(layout, &wanted, reporter, cancel)
 }

@@ -298,7 +298,7 @@ fn refusal(flag: &Flag, text: &str, verb: &str) -> Error {
     if (flag.name, text) == ("container-runtime", "docker") {
         return Error::new(
             Kind::CriDockerd,
-            "pods cannot run on Docker itself: that takes a cri-dockerd, which the bundle has not, as it is in no package registry",
+            "pods cannot run on Docker itself: that takes a cri-dockerd; bundles that are built have none, and nothing starts the one that those of upstream have",
         )
         .hint("leave the flag out: pods run on the containerd that the cluster's Docker runs on, so what `docker build` makes after `eval $(sampan docker-env)` is there for them");
     }

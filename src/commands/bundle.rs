@@ -14,7 +14,7 @@ use crate::layout::Layout;
 use crate::progress::{Reporter, StepEnd, StepInfo};
 use crate::ui::Table;
 
-use super::App;
+use super::{App, upstream};
 
 pub(super) fn run(app: &App, args: &BundleArgs) -> Result<u8> {
     match &args.verb {
@@ -137,7 +137,11 @@ fn whole(ctx: &Context, key: Option<&str>) -> Result<bundle::Bundle> {
 
 /// The key of the bundle that new clusters get; of one that is to be made, when there is none yet.
 pub(super) fn own(layout: &Layout) -> Result<String> {
-    let own = bundle::locate(layout, &bundle::Wanted::default())?;
+    let wanted = bundle::Wanted {
+        upstream: upstream::own_catalog(),
+        ..bundle::Wanted::default()
+    };
+    let own = bundle::locate(layout, &wanted)?;
     own.map_or_else(bundle::current_key, |bundle| Ok(bundle.key))
 }
 
@@ -265,10 +269,12 @@ fn show(app: &App, key: Option<&str>, verify: bool, output: Format) -> Result<()
         "kubernetes: {} for {}",
         manifest.kubernetes, manifest.arch
     ));
-    ui.line(&format!(
-        "created: {} with {}",
-        manifest.created, manifest.toolchain
-    ));
+    // What was fetched was not compiled here.
+    let with = match manifest.toolchain.as_str() {
+        "" => String::new(),
+        toolchain => format!(" with {toolchain}"),
+    };
+    ui.line(&format!("created: {}{with}", manifest.created));
     ui.line(&format!(
         "source: {}, base {}",
         manifest.source.title(),

@@ -36,15 +36,20 @@ fn catalog() -> Option<PathBuf> {
     host::variable("SAMPAN_UPSTREAM_CATALOG").map(PathBuf::from)
 }
 
+/// No more than that catalog: for what fetches nothing.
+pub(super) fn own_catalog() -> Options {
+    Options {
+        catalog: catalog(),
+        ..Options::default()
+    }
+}
+
 /// Versions of Kubernetes to choose from.
 ///
 /// # Errors
 /// When a catalog cannot be used.
 pub(super) fn versions() -> Result<Vec<String>> {
-    bundle::versions(&Options {
-        catalog: catalog(),
-        ..Options::default()
-    })
+    bundle::versions(&own_catalog())
 }
 
 /// Fetches a bundle of upstream's releases, unless it is there.

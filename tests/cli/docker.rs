@@ -78,7 +78,7 @@ fn docker_is_there_but_pods_do_not_run_on_it() {
     status: 15
     --- stdout
     --- stderr
-    X Exiting due to NOT_FOUND_CRI_DOCKERD: pods cannot run on Docker itself: that takes a cri-dockerd, which the bundle has not, as it is in no package registry
+    X Exiting due to NOT_FOUND_CRI_DOCKERD: pods cannot run on Docker itself: that takes a cri-dockerd; bundles that are built have none, and nothing starts the one that those of upstream have
     hint: leave the flag out: pods run on the containerd that the cluster's Docker runs on, so what `docker build` makes after `eval $(sampan docker-env)` is there for them
     "#);
     assert!(

@@ -3,6 +3,7 @@
 # options, packages, boot loader and configuration of cloud-init; for tests on a machine that cannot reach the real one. Leaves in OUTDIR
 #   disk.qcow2   the image
 #   debs/*.deb   what the image lacks of the packages of sampan's own base (images/base/packages), with what these depend on
+#   upstream/*.deb   the packages that a fetched bundle brings (images/upstream.toml)
 # Runs as root or, through user namespaces, as a user; mounts nothing itself, uses no loop device. The log goes to stderr.
 # SAMPAN_DEBIAN_MIRROR names another Debian mirror than the one of the host's apt.
 set -eu
@@ -10,7 +11,7 @@ set -eu
 [ $# -eq 1 ] || { echo "usage: $0 OUTDIR" >&2; exit 2; }
 here=$(cd "$(dirname "$0")" && pwd)
 base=$here/../../images/base
-mkdir -p "$1/debs"
+mkdir -p "$1/debs" "$1/upstream"
 out=$(cd "$1" && pwd)
 export SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-1767225600}"
 export LC_ALL=C TZ=UTC PATH="$PATH:/usr/sbin:/sbin"
@@ -44,7 +45,7 @@ trap 'in_namespace rm -rf "$work/tree"; rm -rf "$work"' EXIT
 # What mmdebstrap runs on the unpacked system, as `sh -c … ROOT`.
 cat >"$work/customize" <<-'HOOK'
 	set -eu
-	root=$1 here=$2 work=$3 wanted=$4 root_part=$5 esp_part=$6 fs=$7
+	root=$1 here=$2 work=$3 wanted=$4 root_part=$5 esp_part=$6 fs=$7 fetched=$8
 	cp -R "$here/files/." "$root/"
 	kernel=$(basename "$root"/boot/vmlinuz-*)
 	release=${kernel#vmlinuz-}
@@ -58,6 +59,7 @@ cat >"$work/customize" <<-'HOOK'
 	sed -e "s|@RELEASE@|$release|g; s|@FSUUID@|$fs|g; s|@PARTUUID@|$root_part|g" "$here/grub.cfg" >"$root/boot/grub/grub.cfg"
 	# What our own base has and this image lacks, with dependencies, for this release of Debian.
 	APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get --yes --download-only --no-install-recommends -o Dir::Cache::archives="$work/debs" install $wanted
+	(cd "$work/upstream" && APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get download $fetched)
 	chroot "$root" systemctl --quiet enable systemd-networkd.service systemd-resolved.service
 	rm -f "$root/etc/resolv.conf"
 	ln -s ../run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
@@ -67,7 +69,8 @@ cat >"$work/customize" <<-'HOOK'
 	rm -rf "$root"/var/log/apt "$root/var/log/dpkg.log" "$root/var/log/bootstrap.log"
 HOOK
 
-mkdir -p "$work/debs/partial" "$work/tree"
+mkdir -p "$work/debs/partial" "$work/upstream" "$work/tree"
+fetched=$(sed -n '/^\[\[package\]\]/{n;s/^name = "\(.*\)"/\1/p}' "$here/../../images/upstream.toml" | tr '\n' ' ')
 echo "cloud image: debian trixie from ${mirror:-the default mirror}, mode $mode"
 mmdebstrap --mode="$mode" --variant=minbase --format=tar \
 	--include="$(words "$here/packages" ,)" \
@@ -76,7 +79,7 @@ mmdebstrap --mode="$mode" --variant=minbase --format=tar \
 	--dpkgopt='path-exclude=/usr/share/man/*' \
 	--dpkgopt='path-exclude=/usr/share/doc/*' \
 	--dpkgopt='path-exclude=/usr/share/locale/*' \
-	--customize-hook="sh '$work/customize' \"\$1\" '$here' '$work' '$(words "$base/packages" ' ')' $root_part_id $esp_part_id $root_fs_id" \
+	--customize-hook="sh '$work/customize' \"\$1\" '$here' '$work' '$(words "$base/packages" ' ')' $root_part_id $esp_part_id $root_fs_id '$fetched'" \
 	trixie "$work/rootfs.tar" ${mirror:+"$mirror"}
 
 # Makes the root file system, with upstream's features; runs with ids that may own what is in it.
@@ -120,7 +123,8 @@ dd if="$work/esp.fat" of="$disk" bs=512 seek="$esp_start" conv=notrunc,sparse st
 dd if="$work/root.ext4" of="$disk" bs=1M oflag=seek_bytes seek="$((root_start * 512))" conv=notrunc,sparse status=none
 
 qemu-img convert -f raw -O qcow2 "$disk" "$work/disk.qcow2"
-rm -f "$out"/debs/*.deb
+rm -f "$out"/debs/*.deb "$out"/upstream/*.deb
 mv "$work"/debs/*.deb "$out/debs/"
+mv "$work"/upstream/*.deb "$out/upstream/"
 mv "$work/disk.qcow2" "$out/disk.qcow2"
 echo "cloud image: done, $(du -h "$out/disk.qcow2" | cut -f1), lacking $(ls "$out/debs" | wc -l) packages"

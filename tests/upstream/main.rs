@@ -4,13 +4,14 @@
 
 mod mirror;
 mod places;
+mod sources;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use mirror::Mirror;
+use mirror::{CRI_DOCKERD, Mirror, StandIns};
 use sampan::bundle::upstream::{BundleLock, LockedTrust};
 use sampan::bundle::{Archive, Manifest, Origin};
 use sampan::layout::{BundleLayout, Layout};
@@ -26,8 +27,8 @@ struct World {
 impl World {
     fn new(release: &str) -> Self {
         let dir = TempDir::new().unwrap();
-        let mirror = Mirror::with(&dir.path().join("mirror"), release);
-        fs::write(dir.path().join("upstream.toml"), mirror::catalog()).unwrap();
+        let mirror = Mirror::with(&dir.path().join("mirror"), release, &StandIns);
+        fs::write(dir.path().join("upstream.toml"), mirror::catalog(&StandIns)).unwrap();
         Self { dir, mirror }
     }
 
@@ -144,7 +145,7 @@ fn a_bundle_of_upstreams_releases_is_what_a_build_makes() {
     );
     assert_eq!(names(&parts, "images"), set(["node.tar", "addons.tar"]));
     for (path, content) in [
-        ("bin/kubelet", "kubelet v1.36.3"),
+        ("bin/kubelet", "kubelet"),
         ("bin/ctr", "bin/ctr"),
         ("bin/dockerd", "docker/dockerd"),
         ("cni/bridge", "bridge"),
@@ -164,7 +165,7 @@ fn a_bundle_of_upstreams_releases_is_what_a_build_makes() {
         .iter()
         .map(|path| path.rsplit('/').next().unwrap().to_owned());
     assert_eq!(names(&parts, "debs"), debs.collect());
-    assert_eq!(fs::read_to_string(bundle.kubectl()).unwrap(), "kubectl v1.36.3");
+    assert_eq!(fs::read_to_string(bundle.kubectl()).unwrap(), "kubectl");
     assert!(bundle.addons().join("ingress/addon.toml").is_file());
 
     assert_eq!(manifest.source, Origin::Upstream);
@@ -324,12 +325,12 @@ fn one_wrong_sum_and_there_is_no_bundle() {
     let kubeadm = world
         .mirror
         .path("dl.k8s.io/release/v1.36.3/bin/linux/ARCH/kubeadm");
-    fs::write(&kubeadm, "kubeadm v1.36.4").unwrap();
+    fs::write(&kubeadm, "kubelet").unwrap();
     let (status, said) = world.failure(&[]);
     assert_eq!(status, 41, "{said}");
     assert!(said.contains("kubeadm v1.36.3"), "{said}");
     // Mended, it goes on with what came before.
-    fs::write(&kubeadm, "kubeadm v1.36.3").unwrap();
+    fs::write(&kubeadm, "kubeadm").unwrap();
     fs::remove_file(
         world
             .mirror
@@ -342,12 +343,37 @@ fn one_wrong_sum_and_there_is_no_bundle() {
 }
 
 #[test]
+fn a_mirror_may_do_without_what_nothing_needs_yet() {
+    let world = World::new("v1.36.3");
+    fs::remove_file(world.mirror.path(CRI_DOCKERD)).unwrap();
+    let output = world.fetch(&[]);
+    assert!(output.status.success(), "{}", seen(&output));
+    let said = seen(&output);
+    assert!(
+        said.contains("the bundle is made without cri-dockerd 0.4.10: the mirror ")
+            && said.contains("no checksum is published of docker 29.8.1:"),
+        "{said}"
+    );
+    let (bundle, manifest) = world.bundle(&[]);
+    assert!(!names(&bundle.parts(), "bin").contains("cri-dockerd"));
+    assert!(manifest.components.iter().all(|part| part.name != "cri-dockerd"));
+    let lock = BundleLock::read(&bundle).unwrap().unwrap();
+    assert!(lock.objects.iter().all(|object| object.name != "cri-dockerd"));
+    let verified = world.command(&["bundle", "verify"]).output().unwrap();
+    assert!(verified.status.success(), "{}", seen(&verified));
+}
+
+#[test]
 fn an_archive_that_leads_out_of_itself_is_refused() {
     let world = World::new("v1.36.3");
     let docker = world
         .mirror
         .path("download.docker.com/linux/static/stable/CPU/docker-29.8.1.tgz");
-    fs::write(&docker, mirror::archive(&["docker/dockerd", "../docker-proxy"])).unwrap();
+    fs::write(
+        &docker,
+        mirror::archive(&[("docker/dockerd", vec![]), ("../docker-proxy", vec![])]),
+    )
+    .unwrap();
     let (status, said) = world.failure(&[]);
     assert_eq!(status, 30, "{said}");
     assert!(

@@ -1,4 +1,5 @@
-//! A mirror of upstream on a disk: small stand-ins, laid out and named as the real hosts have them, with the checksum files beside them.
+//! A mirror of upstream on a disk: laid out and named as the real hosts have them, with the checksum files beside them. What is
+//! in the files is somebody else's to say; [`StandIns`] are as small as will do.
 
 use std::fs;
 use std::io::Write;
@@ -9,6 +10,10 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use sampan::store::hash;
 use serde_json::{Value, json};
+
+/// Where cri-dockerd is, which a mirror may do without.
+pub(crate) const CRI_DOCKERD: &str =
+    "github.com/Mirantis/cri-dockerd/releases/download/v0.4.10/cri-dockerd-0.4.10.ARCH.tgz";
 
 /// The mirror.
 pub(crate) struct Mirror(pub(crate) PathBuf);
@@ -55,18 +60,72 @@ fn cpu() -> &'static str {
     }
 }
 
+/// What the files of a mirror hold.
+pub(crate) trait Content {
+    /// A program, by its path in the archive that it comes in, or its name; none for what cannot be had.
+    fn program(&self, path: &str) -> Option<Vec<u8>>;
+    /// A package, by the name of its file.
+    fn package(&self, file: &str) -> Vec<u8>;
+    /// Writes the cloud image.
+    fn cloud_image(&self, to: &Path);
+    /// The configuration of an image for an architecture, and its layers, unpacked; none where there is none for it.
+    fn image(&self, reference: &str, arch: &str) -> Option<(Value, Vec<Vec<u8>>)>;
+}
+
+/// As little as will do.
+pub(crate) struct StandIns;
+
+impl Content for StandIns {
+    fn program(&self, path: &str) -> Option<Vec<u8>> {
+        Some(path.trim_start_matches("./").as_bytes().to_vec())
+    }
+
+    fn package(&self, file: &str) -> Vec<u8> {
+        format!("package {file}").into_bytes()
+    }
+
+    fn cloud_image(&self, to: &Path) {
+        let raw = to.with_extension("raw");
+        make_disk(&raw);
+        let status = Command::new("qemu-img")
+            .args(["convert", "-f", "raw", "-O", "qcow2"])
+            .args([raw.as_path(), to])
+            .status()
+            .unwrap();
+        assert!(status.success());
+        fs::remove_file(raw).unwrap();
+    }
+
+    fn image(&self, reference: &str, arch: &str) -> Option<(Value, Vec<Vec<u8>>)> {
+        let mut layer = tar::Builder::new(Vec::new());
+        add(
+            &mut layer,
+            "program",
+            format!("{reference} for {arch}").as_bytes(),
+        );
+        let layer = layer.into_inner().unwrap();
+        let diff = format!("sha256:{}", hash::bytes(&layer));
+        let config = json!({
+            "architecture": arch, "os": "linux", "config": { "Entrypoint": ["/program"] },
+            "rootfs": { "type": "layers", "diff_ids": [diff] },
+        });
+        Some((config, vec![layer]))
+    }
+}
+
 impl Mirror {
     /// A mirror with all that a release needs.
-    pub(crate) fn with(dir: &Path, release: &str) -> Self {
+    pub(crate) fn with(dir: &Path, release: &str, content: &dyn Content) -> Self {
         let mirror = Self(dir.to_owned());
-        mirror.add_kubernetes(release);
-        mirror.add_programs();
-        mirror.add_cloud_image();
+        mirror.add_kubernetes(release, content);
+        mirror.add_programs(content);
+        mirror.add_cloud_image(content);
         for path in packages() {
-            mirror.put(&format!("snapshot.debian.org/{path}"), package(&path).as_bytes());
+            let file = path.rsplit('/').next().unwrap();
+            mirror.put(&format!("snapshot.debian.org/{path}"), &content.package(file));
         }
         for image in images(release) {
-            mirror.add_image(&image);
+            mirror.add_image(&image, content);
         }
         mirror
     }
@@ -85,38 +144,42 @@ impl Mirror {
     }
 
     /// A bare sum beside each, as the release server has it.
-    fn add_kubernetes(&self, release: &str) {
+    fn add_kubernetes(&self, release: &str, content: &dyn Content) {
         for name in ["kubelet", "kubeadm", "kubectl"] {
             let path = format!("dl.k8s.io/release/{release}/bin/linux/ARCH/{name}");
-            let content = format!("{name} {release}");
-            self.put(&path, content.as_bytes());
-            self.put(
-                &format!("{path}.sha256"),
-                hash::bytes(content.as_bytes()).as_bytes(),
-            );
+            let program = content.program(name).unwrap();
+            self.put(&path, &program);
+            self.put(&format!("{path}.sha256"), hash::bytes(&program).as_bytes());
         }
     }
 
-    fn add_programs(&self) {
+    fn add_programs(&self, content: &dyn Content) {
+        let archive = |paths: &[&str]| {
+            let programs = paths.iter().map(|path| (*path, content.program(path)));
+            let programs: Vec<_> = programs
+                .filter_map(|(path, bytes)| Some((path, bytes?)))
+                .collect();
+            self::archive(&programs)
+        };
         let github = |path: &str| format!("github.com/{path}");
         let containerd =
             github("containerd/containerd/releases/download/v2.4.1/containerd-2.4.1-linux-ARCH.tar.gz");
-        let archive = archive(&[
+        let programs = [
             "bin/containerd",
             "bin/containerd-shim-runc-v2",
             "bin/ctr",
             "bin/containerd-stress",
-        ]);
-        self.put(&containerd, &archive);
+        ];
+        self.put(&containerd, &archive(&programs));
         self.put_sum(&containerd, &format!("{containerd}.sha256sum"));
 
         let runc = github("opencontainers/runc/releases/download/v1.5.2/runc.ARCH");
-        let content = b"runc";
-        self.put(&runc, content);
+        let program = content.program("runc").unwrap();
+        self.put(&runc, &program);
         let sums = format!(
             "{}  runc.riscv64\n{}  runc.{}\n",
             "0".repeat(64),
-            hash::bytes(content),
+            hash::bytes(&program),
             sampan::bundle::arch()
         );
         self.put(
@@ -135,7 +198,7 @@ impl Mirror {
             "./dhcp",
             "./LICENSE",
         ];
-        self.put(&cni, &self::archive(&plugins));
+        self.put(&cni, &archive(&plugins));
         self.put_sum(&cni, &format!("{cni}.sha256"));
 
         let docker = [
@@ -146,34 +209,27 @@ impl Mirror {
         ];
         self.put(
             "download.docker.com/linux/static/stable/CPU/docker-29.8.1.tgz",
-            &self::archive(&docker),
+            &archive(&docker),
         );
-        let cri = github("Mirantis/cri-dockerd/releases/download/v0.4.10/cri-dockerd-0.4.10.ARCH.tgz");
-        self.put(&cri, &self::archive(&["cri-dockerd/cri-dockerd"]));
+        let cri = "cri-dockerd/cri-dockerd";
+        if content.program(cri).is_some() {
+            self.put(CRI_DOCKERD, &archive(&[cri]));
+        }
 
         let own = "releases.sampan.internal/image-mirror/v1/image-mirror-linux-ARCH";
-        self.put(own, b"image-mirror");
+        self.put(own, &content.program("image-mirror").unwrap());
         self.put_sum(own, "releases.sampan.internal/image-mirror/v1/SHA256SUMS");
     }
 
-    /// A small disk in the folder of one day, with the sums of that folder.
-    fn add_cloud_image(&self) {
+    /// In the folder of one day, with the sums of that folder.
+    fn add_cloud_image(&self, content: &dyn Content) {
         let folder = "cloud.debian.org/images/cloud/trixie/20261001-2618";
-        let name = self.path(&format!(
-            "{folder}/debian-13-genericcloud-ARCH-20261001-2618.qcow2"
-        ));
-        let raw = self.put(&format!("{folder}/disk.raw"), b"");
-        make_disk(&raw);
-        let status = Command::new("qemu-img")
-            .args(["convert", "-f", "raw", "-O", "qcow2"])
-            .args([&raw, &name])
-            .status()
-            .unwrap();
-        assert!(status.success());
-        fs::remove_file(raw).unwrap();
-        let sum = Command::new("sha512sum").arg(&name).output().unwrap();
+        let name = format!("{folder}/debian-13-genericcloud-ARCH-20261001-2618.qcow2");
+        let path = self.put(&name, b"");
+        content.cloud_image(&path);
+        let sum = Command::new("sha512sum").arg(&path).output().unwrap();
         let sum = String::from_utf8(sum.stdout).unwrap();
-        let name = name.file_name().unwrap().to_str().unwrap();
+        let name = path.file_name().unwrap().to_str().unwrap();
         let sums = format!("{}  other.qcow2\n{}  {name}\n", "0".repeat(128), &sum[..128]);
         self.put(&format!("{folder}/SHA512SUMS"), sums.as_bytes());
     }
@@ -186,8 +242,8 @@ impl Mirror {
         self.put(at, format!("{sum}  {name}\n").as_bytes());
     }
 
-    /// An image for two architectures, laid out as a registry's addresses.
-    pub(crate) fn add_image(&self, reference: &str) {
+    /// An image for the architectures that there are, laid out as a registry's addresses, its layers packed.
+    pub(crate) fn add_image(&self, reference: &str, content: &dyn Content) {
         let (host, rest) = reference.split_once('/').unwrap();
         let (name, tag) = rest.rsplit_once(':').unwrap();
         let blob = |bytes: &[u8]| {
@@ -195,26 +251,23 @@ impl Mirror {
             self.put(&format!("{host}/v2/{name}/blobs/{digest}"), bytes);
             digest
         };
-        let descriptor = |media_type: &str, bytes: &[u8]| json!({ "mediaType": media_type, "digest": blob(bytes), "size": bytes.len() });
+        let descriptor = |kind: &str, bytes: &[u8]| {
+            let media_type = format!("application/vnd.oci.image.{kind}");
+            json!({ "mediaType": media_type, "digest": blob(bytes), "size": bytes.len() })
+        };
         let mut entries = Vec::new();
         for arch in ["amd64", "arm64"] {
-            let mut layer = tar::Builder::new(Vec::new());
-            add(
-                &mut layer,
-                "program",
-                format!("{reference} for {arch}").as_bytes(),
-            );
-            let layer = layer.into_inner().unwrap();
-            let diff = format!("sha256:{}", hash::bytes(&layer));
-            let config = json!({
-                "architecture": arch, "os": "linux", "config": { "Entrypoint": ["/program"] },
-                "rootfs": { "type": "layers", "diff_ids": [diff] },
-            });
+            let Some((config, layers)) = content.image(reference, arch) else {
+                continue;
+            };
+            let layers = layers
+                .iter()
+                .map(|layer| descriptor("layer.v1.tar+gzip", &gzip(layer)));
             let manifest = json!({
                 "schemaVersion": 2,
                 "mediaType": "application/vnd.oci.image.manifest.v1+json",
-                "config": descriptor("application/vnd.oci.image.config.v1+json", config.to_string().as_bytes()),
-                "layers": [descriptor("application/vnd.oci.image.layer.v1.tar+gzip", &gzip(&layer))],
+                "config": descriptor("config.v1+json", config.to_string().as_bytes()),
+                "layers": layers.collect::<Vec<_>>(),
             });
             let bytes = manifest.to_string().into_bytes();
             let digest = format!("sha256:{}", hash::bytes(&bytes));
@@ -236,31 +289,20 @@ impl Mirror {
     }
 }
 
-/// The catalog with the sums of these stand-ins' packages in place of the real ones.
-pub(crate) fn catalog() -> String {
+/// The catalog with the sums of these packages in place of the real ones.
+pub(crate) fn catalog(content: &dyn Content) -> String {
     let own = include_str!("../../images/upstream.toml");
-    let mut name = String::new();
+    let mut packages = packages().into_iter();
     let lines = own.lines().map(|line| {
-        if let Some(url) = line.strip_prefix("url = \"https://snapshot.debian.org/") {
-            name = url
-                .trim_end_matches('"')
-                .replace("{arch}", sampan::bundle::arch());
+        if !line.starts_with("sha256 = { amd64") {
+            return line.to_owned();
         }
-        match line.starts_with("sha256 = { amd64") {
-            true => format!(
-                "sha256 = {{ {} = \"{}\" }}",
-                sampan::bundle::arch(),
-                hash::bytes(package(&name).as_bytes())
-            ),
-            false => line.to_owned(),
-        }
+        let path = packages.next().unwrap();
+        let package = content.package(path.rsplit('/').next().unwrap());
+        let (arch, sum) = (sampan::bundle::arch(), hash::bytes(&package));
+        format!("sha256 = {{ {arch} = \"{sum}\" }}")
     });
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-/// What a package holds.
-fn package(path: &str) -> String {
-    format!("package {}", path.rsplit('/').next().unwrap())
+    lines.map(|line| line + "\n").collect()
 }
 
 /// Paths of all packages on their host.
@@ -294,11 +336,11 @@ fn make_disk(path: &Path) {
     file.write_all(b"the cloud image's root").unwrap();
 }
 
-/// A gzipped archive of programs whose content is their path.
-pub(crate) fn archive(paths: &[&str]) -> Vec<u8> {
+/// A gzipped archive of files.
+pub(crate) fn archive(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
-    for path in paths {
-        add(&mut tar, path, path.trim_start_matches("./").as_bytes());
+    for (path, content) in files {
+        add(&mut tar, path, content);
     }
     gzip(&tar.into_inner().unwrap())
 }

@@ -15,7 +15,8 @@ fn elsewhere(release: &str) -> World {
     }
     for image in mirror::images(release) {
         let last = image.rsplit('/').next().unwrap();
-        world.mirror.add_image(&format!("r.example:5000/k8s/{last}"));
+        let name = format!("r.example:5000/k8s/{last}");
+        world.mirror.add_image(&name, &mirror::StandIns);
     }
     fs::create_dir(world.mirror.path("bin.example")).unwrap();
     fs::rename(

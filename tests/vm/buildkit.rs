@@ -43,7 +43,7 @@ fn pod_says(world: &World, words: &str) {
 /// `sampan image` carries it as any other.
 pub(crate) fn buildkit_builds_what_pods_run(world: &World) {
     let Some(plugin) = std::env::var_os(PLUGIN) else {
-        println!("skipped: {PLUGIN} does not name a buildx; `./dev test vm` makes one");
+        println!("skipped: {PLUGIN} does not name a buildx; `./dev test buildkit` makes one");
         return;
     };
     let plugins = world.home().join("docker-config/cli-plugins");

@@ -89,11 +89,22 @@ impl Assembly<'_> {
     fn files(&self, lock: &mut BundleLock) -> Result<Vec<Here<'_>>> {
         let is_built = |part: &&Part| part.component.is_some() && self.options.fetch.mirror.is_none();
         let (built, fetched): (Vec<&Part>, Vec<&Part>) = self.plan.parts().partition(is_built);
-        let objects: Vec<Object> = fetched.iter().map(|part| object(part)).collect();
+        let (optional, needed): (Vec<&Part>, Vec<&Part>) =
+            fetched.into_iter().partition(|part| part.optional);
+        let objects: Vec<Object> = needed.iter().map(|part| object(part)).collect();
         let fetcher = Fetcher::new(&self.layout.downloads(), self.options.fetch.clone())?;
         let results: Vec<Fetched> = fetcher.fetch(&objects, self.reporter, self.cancel)?;
+        let mut fetched: Vec<(&Part, Fetched)> = needed.into_iter().zip(results).collect();
+        for part in optional {
+            let result = fetcher.fetch(&[object(part)], self.reporter, self.cancel);
+            fetched.extend(
+                self.if_there(part, result)?
+                    .into_iter()
+                    .map(|result| (part, result)),
+            );
+        }
         let mut here = Vec::new();
-        for (part, result) in fetched.into_iter().zip(results) {
+        for (part, result) in fetched {
             lock.add(part, &result);
             here.push(Here {
                 part,
@@ -107,6 +118,19 @@ impl Assembly<'_> {
             here.push(Here { part, path });
         }
         Ok(here)
+    }
+
+    /// What came of a part that nodes do without: nothing, and a word about it, where there is no such file.
+    fn if_there(&self, part: &Part, result: Result<Vec<Fetched>>) -> Result<Option<Fetched>> {
+        match result {
+            Err(error) if error.kind() == Kind::Missing => {
+                let (name, version) = (&part.name, &part.version);
+                self.reporter
+                    .info(&format!("the bundle is made without {name} {version}: {error}"));
+                Ok(None)
+            }
+            result => Ok(result?.pop()),
+        }
     }
 
     /// Compiles a component of ours, unless it is in the build cache.
@@ -259,7 +283,7 @@ impl Assembly<'_> {
             contract: CONTRACT,
             source: Origin::Upstream,
             base: self.plan.base_name.clone(),
-            components: component_refs(self.plan),
+            components: component_refs(self.plan, lock),
             images: images.collect(),
             files,
         }
@@ -296,7 +320,7 @@ fn path_of<'a>(here: &'a [Here<'_>], name: &str) -> Result<&'a Path> {
 }
 
 /// Names and versions as a built bundle has them: with a letter before the numbers.
-fn component_refs(plan: &Plan) -> Vec<ComponentRef> {
+fn component_refs(plan: &Plan, lock: &BundleLock) -> Vec<ComponentRef> {
     let of_kubernetes = |part: &&Part| OF_KUBERNETES.contains(&part.name.as_str());
     let version = |version: &str| format!("v{}", version.trim_start_matches('v'));
     let kubernetes = ComponentRef {
@@ -307,7 +331,9 @@ fn component_refs(plan: &Plan) -> Vec<ComponentRef> {
         name: plan.base_name.clone(),
         version: plan.base.version.clone(),
     };
-    let others = plan.programs.iter().filter(|part| !of_kubernetes(part));
+    let is_there = |part: &&Part| lock.objects.iter().any(|object| object.name == part.name);
+    let others = plan.programs.iter();
+    let others = others.filter(|part| !of_kubernetes(part) && is_there(part));
     let others = others.map(|part| ComponentRef {
         name: part.name.clone(),
         version: version(&part.version),

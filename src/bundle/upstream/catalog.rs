@@ -100,6 +100,9 @@ pub(super) struct Program {
     /// The component of ours that it is: made here where it cannot be fetched.
     #[serde(default)]
     pub(super) component: Option<String>,
+    /// Nodes do without it: a bundle is made without what cannot be found.
+    #[serde(default)]
+    pub(super) optional: bool,
 }
 
 /// A program in an archive.

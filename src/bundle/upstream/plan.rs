@@ -48,6 +48,8 @@ pub(super) struct Part {
     pub(super) takes: Vec<Take>,
     /// The component of ours that it is, for when it cannot be fetched.
     pub(super) component: Option<String>,
+    /// A bundle is made without it where it is not to be found.
+    pub(super) optional: bool,
 }
 
 /// A program of the node.
@@ -109,6 +111,7 @@ impl Plan {
             part.most = program.most * MIB;
             part.takes = takes;
             part.component.clone_from(&program.component);
+            part.optional = program.optional;
             Ok(part)
         });
         let mut image_base = part(
@@ -156,6 +159,7 @@ fn part(values: &Values<'_>, name: &str, version: &str, url: &str, published: Op
         most: 0,
         takes: Vec::new(),
         component: None,
+        optional: false,
     })
 }
 
@@ -174,6 +178,7 @@ fn packages(catalog: &Catalog, values: &Values<'_>, arch: &str) -> Result<Vec<Pa
             most: PACKAGE_MOST,
             takes: Vec::new(),
             component: None,
+            optional: false,
         })
     });
     packages.collect()
