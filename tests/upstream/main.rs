@@ -5,17 +5,19 @@
 mod mirror;
 mod places;
 mod sources;
+mod stand_ins;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use mirror::{CRI_DOCKERD, Mirror, StandIns};
+use mirror::{CRI_DOCKERD, Mirror};
 use sampan::bundle::upstream::{BundleLock, LockedTrust};
 use sampan::bundle::{Archive, Manifest, Origin};
 use sampan::layout::{BundleLayout, Layout};
 use sampan_test_support::upstream::{Plan, Upstream};
+use stand_ins::StandIns;
 use tempfile::TempDir;
 
 /// A world of its own with a mirror in it.

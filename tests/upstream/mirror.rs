@@ -1,5 +1,5 @@
 //! A mirror of upstream on a disk: laid out and named as the real hosts have them, with the checksum files beside them. What is
-//! in the files is somebody else's to say; [`StandIns`] are as small as will do.
+//! in the files is somebody else's to say.
 
 use std::fs;
 use std::io::Write;
@@ -70,47 +70,6 @@ pub(crate) trait Content {
     fn cloud_image(&self, to: &Path);
     /// The configuration of an image for an architecture, and its layers, unpacked; none where there is none for it.
     fn image(&self, reference: &str, arch: &str) -> Option<(Value, Vec<Vec<u8>>)>;
-}
-
-/// As little as will do.
-pub(crate) struct StandIns;
-
-impl Content for StandIns {
-    fn program(&self, path: &str) -> Option<Vec<u8>> {
-        Some(path.trim_start_matches("./").as_bytes().to_vec())
-    }
-
-    fn package(&self, file: &str) -> Vec<u8> {
-        format!("package {file}").into_bytes()
-    }
-
-    fn cloud_image(&self, to: &Path) {
-        let raw = to.with_extension("raw");
-        make_disk(&raw);
-        let status = Command::new("qemu-img")
-            .args(["convert", "-f", "raw", "-O", "qcow2"])
-            .args([raw.as_path(), to])
-            .status()
-            .unwrap();
-        assert!(status.success());
-        fs::remove_file(raw).unwrap();
-    }
-
-    fn image(&self, reference: &str, arch: &str) -> Option<(Value, Vec<Vec<u8>>)> {
-        let mut layer = tar::Builder::new(Vec::new());
-        add(
-            &mut layer,
-            "program",
-            format!("{reference} for {arch}").as_bytes(),
-        );
-        let layer = layer.into_inner().unwrap();
-        let diff = format!("sha256:{}", hash::bytes(&layer));
-        let config = json!({
-            "architecture": arch, "os": "linux", "config": { "Entrypoint": ["/program"] },
-            "rootfs": { "type": "layers", "diff_ids": [diff] },
-        });
-        Some((config, vec![layer]))
-    }
 }
 
 impl Mirror {
@@ -318,24 +277,6 @@ pub(crate) fn packages() -> Vec<String> {
     .collect()
 }
 
-/// A disk with one Linux partition that holds no file system, all of it zero but for the partition's first bytes.
-fn make_disk(path: &Path) {
-    let mut file = fs::File::create(path).unwrap();
-    file.set_len(8 << 20).unwrap();
-    let mut sfdisk = Command::new("sh")
-        .args(["-c", "PATH=\"$PATH:/usr/sbin:/sbin\"; exec sfdisk --quiet \"$0\""])
-        .arg(path)
-        .stdin(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let table = b"label: gpt\nstart=2048, type=linux\n";
-    sfdisk.stdin.take().unwrap().write_all(table).unwrap();
-    assert!(sfdisk.wait().unwrap().success());
-    use std::io::{Seek, SeekFrom};
-    file.seek(SeekFrom::Start(1 << 20)).unwrap();
-    file.write_all(b"the cloud image's root").unwrap();
-}
-
 /// A gzipped archive of files.
 pub(crate) fn archive(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
@@ -346,7 +287,7 @@ pub(crate) fn archive(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
 }
 
 /// Adds a file under a name as it is, also one that leads elsewhere.
-fn add(tar: &mut tar::Builder<Vec<u8>>, path: &str, content: &[u8]) {
+pub(crate) fn add(tar: &mut tar::Builder<Vec<u8>>, path: &str, content: &[u8]) {
     let mut header = tar::Header::new_gnu();
     header.set_size(content.len() as u64);
     header.set_mode(0o755);

@@ -5,6 +5,7 @@ use std::fs;
 use sampan::bundle::Manifest;
 use sampan::bundle::upstream::BundleLock;
 
+use crate::stand_ins::StandIns;
 use crate::{World, mirror, seen};
 
 /// A mirror whose images and programs of Kubernetes stand elsewhere, and nowhere else.
@@ -16,7 +17,7 @@ fn elsewhere(release: &str) -> World {
     for image in mirror::images(release) {
         let last = image.rsplit('/').next().unwrap();
         let name = format!("r.example:5000/k8s/{last}");
-        world.mirror.add_image(&name, &mirror::StandIns);
+        world.mirror.add_image(&name, &StandIns);
     }
     fs::create_dir(world.mirror.path("bin.example")).unwrap();
     fs::rename(
@@ -80,7 +81,7 @@ fn plain_start(world: &World, more: &[&str]) -> Option<i32> {
     let source = world.mirror.0.to_str().unwrap();
     let words = ["start", "--download-only", "--driver", "qemu", "--source", source];
     let output = world.command(&words).args(more).output().unwrap();
-    println!("{}", seen(&output));
+
     output.status.code()
 }
 

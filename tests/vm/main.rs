@@ -187,7 +187,7 @@ const STORIES: &[Story] = &[
     ),
 ];
 
-/// These take minutes each under emulation: they run when they are asked for by name (`./dev test rolling`, `offline`, `upgrade`).
+/// These take minutes each under emulation: they run when they are asked for by name (`./dev test rolling`, `offline`, `upgrade`, `buildkit`).
 const LONG: [&str; 4] = [
     "buildkit_builds_what_pods_run",
     "versions_roll_without_losing_a_request",
