@@ -42,7 +42,10 @@ pub(super) fn keep(spec: &ClusterSpec, settings: &Settings, choices: &Choices) -
         .filter(|key| key.fixed)
         .filter_map(|key| settings.get(key.name))
     {
-        if setting.is_deliberate() && differs(spec, setting, choices) {
+        // An upgrade does fetch something.
+        let is_used = matches!(setting.key, "image-repository" | "binary-mirror")
+            && kubernetes_version != spec.kubernetes_version;
+        if setting.is_deliberate() && !is_used && differs(spec, setting, choices) {
             warnings.push(format!(
                 "`{setting}` is ignored: cluster \"{}\" keeps {}; delete it first to change that",
                 spec.name,
