@@ -81,7 +81,6 @@ fn plain_start(world: &World, more: &[&str]) -> Option<i32> {
     let source = world.mirror.0.to_str().unwrap();
     let words = ["start", "--download-only", "--driver", "qemu", "--source", source];
     let output = world.command(&words).args(more).output().unwrap();
-
     output.status.code()
 }
 
