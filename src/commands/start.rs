@@ -132,7 +132,8 @@ fn dry_run(
     let ctx = app.context()?;
     let made = describe(existing, spec);
     if made.is_none() && registries.is_none() {
-        app.ui.info(&format!("cluster \"{}\" stays what it is", spec.name));
+        app.ui
+            .info(&format!("cluster \"{}\" stays what it is", spec.name));
     }
     for line in [made, registries].into_iter().flatten() {
         app.ui.info(&line);
