@@ -135,7 +135,7 @@ pub(super) fn build(
     cancel: &Cancel,
 ) -> Result<Option<PathBuf>> {
     reporter.detail("checking the tools on this host");
-    tools::check()?;
+    tools::check(arch())?;
     let catalog = &order.catalog;
     let build = layout.build();
     atomic::make_dir(&build)?;

@@ -12,7 +12,7 @@ use sampan_driver::{Command, Host, Runner};
 
 use super::gpt::{self, Partition};
 use super::parts::{self, Part};
-use super::{Bundle, Manifest, tree};
+use super::{Bundle, Manifest, arch, tree};
 use crate::error::{Error, Kind, Result};
 use crate::layout::BundleLayout;
 use crate::progress::{Cancel, Reporter};
@@ -51,7 +51,7 @@ pub fn place(image: &Path, bundle: &BundleLayout, reporter: &dyn Reporter, cance
         .map_err(Error::io(&disk))?
         .ok_or_else(|| unfit(image, "has no partition with a root file system"))?;
     match take_kernel(&disk, &root, bundle) {
-        Ok(()) => atomic::write(&bundle.cmdline(), 0o644, cmdline(&root)?.as_bytes()),
+        Ok(()) => atomic::write(&bundle.cmdline(), 0o644, cmdline(&root, arch())?.as_bytes()),
         Err(error) => {
             reporter.warn(&format!(
                 "the cloud image's kernel cannot be read ({error}): machines boot by firmware, and without hardware virtualization; \
@@ -163,17 +163,26 @@ fn format(image: &Path) -> Result<&'static str> {
     Ok("qcow2")
 }
 
-/// Our own base's command line, with this disk's root.
-fn cmdline(root: &Partition) -> Result<String> {
+/// Our own base's command line, with this disk's root and this architecture's first serial port.
+fn cmdline(root: &Partition, arch: &str) -> Result<String> {
     let ours = tree::text("base/cmdline")?;
+    let is_arm = arch == "arm64";
+    let of_pcs = |word: &&str| {
+        ["tsc=", "no_timer_check", "i8042."]
+            .iter()
+            .any(|own| word.starts_with(own))
+    };
     let word = |word: &str| {
         if word.starts_with("root=") {
             format!("root=PARTUUID={}", root.id)
+        } else if is_arm {
+            word.replace("console=ttyS0", "console=ttyAMA0")
         } else {
             word.to_owned()
         }
     };
-    let words: Vec<String> = ours.split_whitespace().map(word).collect();
+    let words = ours.split_whitespace().filter(|word| !is_arm || !of_pcs(word));
+    let words: Vec<String> = words.map(word).collect();
     Ok(format!("{}\n", words.join(" ")))
 }
 
@@ -299,7 +308,35 @@ mod tests {
             cmdline.starts_with("root=PARTUUID=7d0cfe1a-52a3-4c65-9f3f-0c10d6a50001 rw "),
             "{cmdline}"
         );
-        assert!(cmdline.contains("console=ttyS0") && !cmdline.contains("LABEL="));
+        let console = if arch() == "arm64" { "ttyAMA0" } else { "ttyS0" };
+        assert!(cmdline.contains(&format!("console={console}")) && !cmdline.contains("LABEL="));
+    }
+
+    #[test]
+    fn a_kernel_is_told_the_serial_port_of_its_architecture() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = gpt::root(&gpt::tests::disk(dir.path(), ROOT)).unwrap().unwrap();
+        let ours = tree::text("base/cmdline").unwrap();
+        let own_root = format!("root=PARTUUID={}", root.id);
+        let pc = cmdline(&root, "amd64").unwrap();
+        assert_eq!(pc, ours.replace("root=LABEL=sampan-root", &own_root));
+        let arm = cmdline(&root, "arm64").unwrap();
+        let changed: Vec<&str> = pc
+            .split_whitespace()
+            .filter(|word| !arm.split_whitespace().any(|other| other == *word))
+            .collect();
+        let of_pcs = [
+            "console=ttyS0,115200",
+            "tsc=reliable",
+            "no_timer_check",
+            "i8042.noaux",
+            "i8042.nokbd",
+        ];
+        assert_eq!(changed, of_pcs);
+        assert!(
+            arm.starts_with(&format!("{own_root} rw console=ttyAMA0,115200 quiet ")),
+            "{arm}"
+        );
     }
 
     #[test]

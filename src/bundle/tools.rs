@@ -79,14 +79,25 @@ impl Probe {
 /// Checks that all is there for a build.
 ///
 /// # Errors
-/// [`Kind::HostTool`] naming everything that is missing and how to install it.
-pub(super) fn check() -> Result<()> {
+/// [`Kind::Unimplemented`] for an architecture without a recipe; [`Kind::HostTool`] naming everything that is missing and how to install it.
+pub(super) fn check(arch: &str) -> Result<()> {
+    check_arch(arch)?;
     let is_root = rustix::process::geteuid().is_root();
     let needed: Vec<&(Probe, &str)> = NEEDED
         .iter()
         .chain(NEEDED_BY_USERS.iter().filter(|_| !is_root))
         .collect();
     all_there(&needed)
+}
+
+/// The recipe of the base system (kernel package, boot loaders) is for PCs only.
+fn check_arch(arch: &str) -> Result<()> {
+    if arch == "amd64" {
+        return Ok(());
+    }
+    let what = format!("the base system cannot be built for {arch} yet, only for amd64");
+    Err(Error::new(Kind::Unimplemented, what)
+        .hint("take upstream's releases, which have it: `--source upstream`, or a bundle file of a host of this kind"))
 }
 
 /// Checks that all is there for a bundle of what was fetched.
@@ -168,5 +179,14 @@ mod tests {
             .map(|(_, package)| *package)
             .collect();
         assert_eq!(packages, ["one", "two", "three", "four"]);
+    }
+
+    #[test]
+    fn a_base_is_built_for_pcs_only_and_says_so_before_anything_else() {
+        check_arch("amd64").unwrap();
+        let error = check_arch("arm64").unwrap_err();
+        assert_eq!(error.kind(), Kind::Unimplemented);
+        assert!(error.to_string().contains("arm64"), "{error}");
+        assert!(error.hints()[0].contains("--source upstream"));
     }
 }

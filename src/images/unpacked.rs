@@ -45,25 +45,11 @@ pub(super) fn stream(source: &mut dyn Read, place: &str) -> Result<File> {
     } else if start.starts_with(GZIP) {
         copy(&mut flate2::read::MultiGzDecoder::new(whole), &mut target, place)?;
     } else {
-        unpack_zstd(&mut BufReader::new(whole), &mut target, place)?;
+        let mut frames = zstd::stream::read::Decoder::new(whole).map_err(read)?;
+        copy(&mut frames, &mut target, place)?;
     }
     target.seek(SeekFrom::Start(0)).map_err(read)?;
     Ok(target)
-}
-
-/// There may be several frames, one behind the other.
-fn unpack_zstd(source: &mut BufReader<impl Read>, target: &mut File, place: &str) -> Result<()> {
-    use std::io::BufRead;
-    while !source
-        .fill_buf()
-        .map_err(|error| damaged(place, error))?
-        .is_empty()
-    {
-        let mut frame = ruzstd::decoding::StreamingDecoder::new(&mut *source)
-            .map_err(|error| damaged(place, io::Error::other(error.to_string())))?;
-        copy(&mut frame, target, place)?;
-    }
-    Ok(())
 }
 
 fn is_packed(start: &[u8], place: &str) -> Result<bool> {

@@ -94,7 +94,7 @@ const KNOWN: &[Known] = &[
     ),
     known(&["proxyconnect"], "check HTTP_PROXY, HTTPS_PROXY and NO_PROXY"),
     known(
-        &["x86_64", "cannot set up guest memory"],
+        &["qemu-system-", "cannot set up guest memory"],
         "the host has not enough memory for the machine: `sampan delete`, then `sampan start --memory 3g`",
     ),
     known(

@@ -82,13 +82,18 @@ fn tell_now_and_then(ui: &Ui, title: &'static str, detail: Arc<Mutex<String>>, b
     let (alive, ended) = mpsc::channel();
     let ui = ui.clone();
     thread::spawn(move || {
-        while ended.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
+        while ended.recv_timeout(until_next(began.elapsed())) == Err(RecvTimeoutError::Timeout) {
             let detail = detail.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let colon = if detail.is_empty() { "" } else { ": " };
             ui.progress_line(&format!("{title}{colon}{detail} ({})", seconds(began.elapsed())));
         }
     });
     alive
+}
+
+/// How long nothing is said: the longer a step has run, the longer, up to a minute.
+fn until_next(elapsed: Duration) -> Duration {
+    (elapsed / 6).clamp(EVERY, 6 * EVERY)
 }
 
 /// A time for people: "0.3s", "42s", "1m 05s".
@@ -105,6 +110,13 @@ pub(super) fn seconds(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_step_of_half_an_hour_speaks_up_each_minute() {
+        assert_eq!(until_next(Duration::ZERO), EVERY);
+        assert_eq!(until_next(3 * Duration::from_secs(60)), 3 * EVERY);
+        assert_eq!(until_next(Duration::from_secs(1800)), Duration::from_secs(60));
+    }
 
     #[test]
     fn times_are_short() {

@@ -3,50 +3,15 @@
 //! the machine have relative names here (a socket's path may have 104 bytes at most); only the pidfile is absolute,
 //! since it also tells later which process belongs to which machine.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sampan_driver::{DirectBoot, Forward, MachineSpec};
 use serde::{Deserialize, Serialize};
 
+use crate::board::{Arch, Board};
 use crate::files;
 use crate::forwards::rule;
 pub(crate) use crate::memory::{Memory, MemoryBackend, Start};
-
-/// What the guest's CPU is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Arch {
-    /// 64-bit PC.
-    X86_64,
-    /// 64-bit Arm.
-    Aarch64,
-}
-
-impl Arch {
-    /// The architecture this program runs on, where QEMU is used on it.
-    pub fn of_host() -> Option<Self> {
-        match std::env::consts::ARCH {
-            "x86_64" => Some(Self::X86_64),
-            "aarch64" => Some(Self::Aarch64),
-            _ => None,
-        }
-    }
-
-    /// The emulator's program name.
-    pub fn program(self) -> &'static str {
-        match self {
-            Self::X86_64 => "qemu-system-x86_64",
-            Self::Aarch64 => "qemu-system-aarch64",
-        }
-    }
-
-    /// The first serial port as a Linux guest names it.
-    pub fn console(self) -> &'static str {
-        match self {
-            Self::X86_64 => "ttyS0",
-            Self::Aarch64 => "ttyAMA0",
-        }
-    }
-}
 
 /// What runs the guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,14 +36,13 @@ impl Accelerator {
     }
 }
 
-/// `-machine`.
-#[derive(Debug, Clone)]
-pub(crate) struct Machine {
-    pub(crate) kind: &'static str,
-    pub(crate) memory_backend: &'static str,
-    /// What nobody needs: devices of the board, each of which costs the guest probing time, and guest memory (which holds
-    /// secrets) in core dumps of QEMU.
-    pub(crate) off: &'static [&'static str],
+/// What of the host and of QEMU decides the arguments.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Platform<'a> {
+    pub(crate) arch: Arch,
+    pub(crate) accelerator: Accelerator,
+    /// For boards that come without, if there is one.
+    pub(crate) firmware: Option<&'a Path>,
 }
 
 /// `-accel`.
@@ -109,7 +73,7 @@ pub(crate) struct Netdev {
 #[derive(Debug, Clone)]
 pub(crate) struct Arguments {
     pub(crate) name: String,
-    pub(crate) machine: Machine,
+    pub(crate) board: &'static Board,
     pub(crate) accel: Accel,
     pub(crate) cpu: &'static str,
     pub(crate) smp: u32,
@@ -117,8 +81,6 @@ pub(crate) struct Arguments {
     pub(crate) boot: Boot,
     pub(crate) drives: Vec<Drive>,
     pub(crate) netdev: Netdev,
-    /// Further devices, as `-device` takes them.
-    pub(crate) devices: &'static [&'static str],
     pub(crate) serial: &'static str,
     pub(crate) qmp: [&'static str; 2],
     pub(crate) pidfile: String,
@@ -131,10 +93,11 @@ pub(crate) struct Arguments {
 pub(crate) enum Boot {
     /// `-kernel`, `-initrd`, `-append`.
     Direct(DirectBoot),
-    /// The machine's own firmware.
-    Firmware,
-    /// `-bios`, for machine types that come without firmware.
-    Bios(&'static str),
+    /// The disk, by the board's own firmware.
+    Disk,
+    /// The disk, by firmware in the board's flash (`-drive if=pflash`), for boards that come without. What the firmware wants to keep
+    /// is forgotten: our disks boot without.
+    Flash(PathBuf),
 }
 
 /// The id of the only network device.
@@ -147,23 +110,26 @@ pub(crate) fn memory_is_a_file(accelerator: Accelerator) -> bool {
 
 impl Arguments {
     /// The arguments of a machine on this kind of host. `pidfile` is absolute.
-    pub(crate) fn new(
-        spec: &MachineSpec,
-        arch: Arch,
-        accelerator: Accelerator,
-        pidfile: &Path,
-        start: &Start,
-    ) -> Self {
-        let boot = match (&spec.boot, arch) {
+    pub(crate) fn new(spec: &MachineSpec, platform: Platform<'_>, pidfile: &Path, start: &Start) -> Self {
+        let Platform {
+            arch,
+            accelerator,
+            firmware,
+        } = platform;
+        let board = arch.board();
+        let boot = match (&spec.boot, firmware) {
             (Some(direct), _) => Boot::Direct(direct.clone()),
-            (None, Arch::X86_64) => Boot::Firmware,
-            (None, Arch::Aarch64) => Boot::Bios("edk2-aarch64-code.fd"),
+            (None, Some(firmware)) => Boot::Flash(firmware.to_owned()),
+            (None, None) => Boot::Disk,
         };
         Self {
             name: format!("sampan-{}", spec.name),
-            machine: Machine::new(arch),
+            board,
             accel: Accel::new(accelerator),
-            cpu: cpu(arch, accelerator),
+            cpu: match accelerator {
+                Accelerator::Kvm | Accelerator::Hvf => "host",
+                Accelerator::Tcg => board.emulated_cpu,
+            },
             smp: spec.cpus,
             memory: Memory {
                 id: "mem",
@@ -181,11 +147,6 @@ impl Arguments {
                 id: NETDEV,
                 hostfwd: spec.forwards.clone(),
             },
-            devices: match arch {
-                // vmgenid tells a guest that was forked or restored to draw fresh randomness; QEMU has it on PCs.
-                Arch::X86_64 => &["virtio-rng-pci,rng=rng0", "vmgenid,guid=auto"],
-                Arch::Aarch64 => &["virtio-rng-pci,rng=rng0"],
-            },
             serial: files::SERIAL_LOG,
             qmp: [files::QMP, files::QUERY],
             pidfile: pidfile.to_string_lossy().into_owned(),
@@ -202,10 +163,14 @@ impl Arguments {
         self.memory.backend = MemoryBackend::Memfd;
         self.netdev.hostfwd.clear();
         self.drives.iter_mut().for_each(|drive| drive.file.clear());
-        if let Boot::Direct(direct) = &mut self.boot {
-            direct.kernel.clear();
-            direct.initrd.clear();
-            direct.cmdline.clear();
+        match &mut self.boot {
+            Boot::Direct(direct) => {
+                direct.kernel.clear();
+                direct.initrd.clear();
+                direct.cmdline.clear();
+            }
+            Boot::Flash(firmware) => firmware.clear(),
+            Boot::Disk => {}
         }
         self.render()
     }
@@ -217,7 +182,16 @@ impl Arguments {
         line.flag("no-user-config")
             .flag("nodefaults")
             .switch("display", "none");
-        line.switch("machine", self.machine.render());
+        let off = self.board.off.iter().map(|device| format!(",{device}=off"));
+        line.switch(
+            "machine",
+            format!(
+                "{},memory-backend={}{},suppress-vmdesc=on",
+                self.board.machine,
+                self.memory.id,
+                off.collect::<String>()
+            ),
+        );
         line.switch("accel", self.accel.render());
         line.switch("cpu", self.cpu);
         line.switch(
@@ -230,7 +204,7 @@ impl Arguments {
         self.drives.iter().for_each(|drive| drive.render(&mut line));
         self.netdev.render(&mut line);
         line.switch("object", "rng-builtin,id=rng0");
-        for device in self.devices {
+        for device in self.board.devices {
             line.switch("device", *device);
         }
         line.switch("rtc", "base=utc");
@@ -250,16 +224,6 @@ impl Arguments {
     }
 }
 
-/// The CPU model. Under emulation, features that only make it slower are off.
-fn cpu(arch: Arch, accelerator: Accelerator) -> &'static str {
-    match (accelerator, arch) {
-        (Accelerator::Kvm | Accelerator::Hvf, _) => "host",
-        (Accelerator::Tcg, Arch::X86_64) => "max,la57=off",
-        // The architected pointer authentication algorithm is very slow in software.
-        (Accelerator::Tcg, Arch::Aarch64) => "max,pauth-impdef=on",
-    }
-}
-
 fn drives(spec: &MachineSpec) -> Vec<Drive> {
     let system = Drive {
         id: "disk0".to_owned(),
@@ -276,40 +240,6 @@ fn drives(spec: &MachineSpec) -> Vec<Drive> {
         serial: disk.serial.clone(),
     });
     std::iter::once(system).chain(extra).collect()
-}
-
-impl Machine {
-    fn new(arch: Arch) -> Self {
-        let (kind, off): (_, &[_]) = match arch {
-            Arch::X86_64 => (
-                "q35",
-                &[
-                    "hpet",
-                    "smm",
-                    "vmport",
-                    "usb",
-                    "sata",
-                    "smbus",
-                    "i8042",
-                    "dump-guest-core",
-                ],
-            ),
-            Arch::Aarch64 => ("virt", &["dump-guest-core"]),
-        };
-        Self {
-            kind,
-            memory_backend: "mem",
-            off,
-        }
-    }
-
-    fn render(&self) -> String {
-        let off: String = self.off.iter().map(|device| format!(",{device}=off")).collect();
-        format!(
-            "{},memory-backend={}{off},suppress-vmdesc=on",
-            self.kind, self.memory_backend
-        )
-    }
 }
 
 impl Accel {
@@ -339,9 +269,13 @@ impl Boot {
                 line.switch("initrd", initrd.to_string_lossy());
                 line.switch("append", cmdline.trim());
             }
-            Self::Firmware => {}
-            Self::Bios(file) => {
-                line.switch("bios", *file);
+            Self::Disk => {}
+            Self::Flash(file) => {
+                let file = escape(&file.to_string_lossy());
+                line.switch(
+                    "drive",
+                    format!("if=pflash,unit=0,format=raw,readonly=on,file={file}"),
+                );
             }
         }
     }

@@ -37,14 +37,16 @@ fn spec() -> MachineSpec {
 }
 
 fn line(spec: &MachineSpec, arch: Arch, accelerator: Accelerator) -> String {
-    let line = Arguments::new(
-        spec,
+    let platform = Platform {
         arch,
         accelerator,
-        Path::new("/data/demo/qemu.pid"),
-        &Start::Boot,
-    )
-    .render();
+        firmware: None,
+    };
+    render(spec, platform)
+}
+
+fn render(spec: &MachineSpec, platform: Platform<'_>) -> String {
+    let line = Arguments::new(spec, platform, Path::new("/data/demo/qemu.pid"), &Start::Boot).render();
     // One switch per line reads better than one long line.
     line.join(" ").replace(" -", "\n-")
 }
@@ -111,24 +113,87 @@ fn mac_on_intel() {
     assert_eq!(line(&spec(), Arch::X86_64, Accelerator::Hvf), expected);
 }
 
+/// What an Arm machine is called with, whole: nothing of it is put together from pieces that others share.
+const VIRT: &str = "\
+-name sampan-demo,debug-threads=on
+-no-user-config
+-nodefaults
+-display none
+-machine virt,gic-version=max,memory-backend=mem,dump-guest-core=off,suppress-vmdesc=on
+-accel ACCEL
+-cpu CPU
+-smp cpus=2,sockets=1,cores=2,threads=1
+-m size=4096M
+-object memory-backend-memfd,id=mem,size=4096M,share=on
+-kernel /cache/vmlinuz
+-initrd /cache/initrd.img
+-append root=LABEL=sampan-root ro console=ttyAMA0
+-drive if=none,id=disk0,file=disk.qcow2,format=qcow2,cache=writeback,discard=unmap,detect-zeroes=unmap
+-device virtio-blk-pci,drive=disk0,serial=sampan-system
+-drive if=none,id=disk1,file=/cache/parts.img,format=raw,readonly=on
+-device virtio-blk-pci,drive=disk1,serial=sampan-parts
+-drive if=none,id=disk2,file=/data/a,,b/seed.img,format=raw,readonly=on
+-device virtio-blk-pci,drive=disk2,serial=sampan-seed
+-netdev user,id=net0,ipv6=off,hostfwd=tcp:127.77.0.1:8443-:8443,hostfwd=tcp:127.77.0.1:2222-:22
+-device virtio-net-pci,netdev=net0,romfile=
+-object rng-builtin,id=rng0
+-device virtio-rng-pci,rng=rng0
+-rtc base=utc
+-chardev file,id=serial0,path=serial.log
+-serial chardev:serial0
+-qmp unix:qmp.sock,server=on,wait=off
+-qmp unix:query.sock,server=on,wait=off
+-msg timestamp=on
+-pidfile /data/demo/qemu.pid
+-global migration.send-configuration=off";
+
 #[test]
-fn mac_on_arm() {
-    let virt = Q35.split_once("-machine").unwrap().0.to_owned()
-        + "-machine virt,memory-backend=mem,dump-guest-core=off,suppress-vmdesc=on\n";
-    let common = on_mac(COMMON);
-    let expected = format!("{virt}-accel hvf\n-cpu host\n{SIZES}{common}{END}");
-    assert_eq!(line(&spec(), Arch::Aarch64, Accelerator::Hvf), expected);
-    let emulated = line(&spec(), Arch::Aarch64, Accelerator::Tcg);
-    let cpu = "-accel tcg,thread=multi,tb-size=1024\n-cpu max,pauth-impdef=on\n";
-    assert_eq!(emulated, format!("{virt}{cpu}{SIZES}{COMMON}{END}"));
+fn arm_emulated_and_with_kvm_and_hvf() {
+    let mut spec = spec();
+    spec.boot.as_mut().unwrap().cmdline = "root=LABEL=sampan-root ro console=ttyAMA0\n".into();
+    let expected = |accel: &str, cpu: &str| VIRT.replace("ACCEL", accel).replace("CPU", cpu);
+    assert_eq!(
+        line(&spec, Arch::Aarch64, Accelerator::Tcg),
+        expected("tcg,thread=multi,tb-size=1024", "max,pauth-impdef=on,lpa2=off")
+    );
+    assert_eq!(
+        line(&spec, Arch::Aarch64, Accelerator::Kvm),
+        expected("kvm", "host")
+    );
+    assert_eq!(
+        line(&spec, Arch::Aarch64, Accelerator::Hvf),
+        on_mac(&expected("hvf", "host"))
+    );
 }
 
 #[test]
 fn without_a_kernel_the_firmware_boots_the_disk() {
     let spec = MachineSpec { boot: None, ..spec() };
     let pc = line(&spec, Arch::X86_64, Accelerator::Tcg);
-    assert!(!pc.contains("-kernel") && !pc.contains("-bios"), "{pc}");
-    assert!(line(&spec, Arch::Aarch64, Accelerator::Kvm).contains("\n-bios edk2-aarch64-code.fd\n"));
+    assert!(!pc.contains("-kernel") && !pc.contains("pflash"), "{pc}");
+    let platform = Platform {
+        arch: Arch::Aarch64,
+        accelerator: Accelerator::Kvm,
+        firmware: Some(Path::new("/opt/a,b/edk2-aarch64-code.fd")),
+    };
+    let kernel = "-kernel /cache/vmlinuz\n-initrd /cache/initrd.img\n-append root=LABEL=sampan-root ro console=ttyAMA0\n";
+    let flash = "-drive if=pflash,unit=0,format=raw,readonly=on,file=/opt/a,,b/edk2-aarch64-code.fd\n";
+    let expected = VIRT
+        .replace(kernel, flash)
+        .replace("ACCEL", "kvm")
+        .replace("CPU", "host");
+    assert_eq!(render(&spec, platform), expected);
+}
+
+#[test]
+fn firmware_is_looked_for_beside_the_emulator_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("bin/qemu-system-aarch64");
+    assert_eq!(Arch::X86_64.board().find_firmware(&program), None);
+    let own = dir.path().join("share/qemu/edk2-aarch64-code.fd");
+    std::fs::create_dir_all(own.parent().unwrap()).unwrap();
+    std::fs::write(&own, "firmware").unwrap();
+    assert_eq!(Arch::Aarch64.board().find_firmware(&program), Some(own));
 }
 
 #[test]
@@ -149,13 +214,12 @@ fn nothing_listens_beyond_loopback_and_nothing_is_named_outside_the_directory() 
 }
 
 fn started(spec: &MachineSpec, start: &Start) -> Arguments {
-    Arguments::new(
-        spec,
-        Arch::X86_64,
-        Accelerator::Tcg,
-        Path::new("/data/demo/qemu.pid"),
-        start,
-    )
+    let platform = Platform {
+        arch: Arch::X86_64,
+        accelerator: Accelerator::Tcg,
+        firmware: None,
+    };
+    Arguments::new(spec, platform, Path::new("/data/demo/qemu.pid"), start)
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! can be expected on the host. It calls `write(1, line, length)` and then `exit(0)`; as it is process 1, the kernel then
 //! panics, and with `panic=-1` and `-no-reboot` that ends QEMU.
 
-use crate::args::Arch;
+use crate::board::Arch;
 
 /// What the program prints.
 pub(crate) const MARKER: &str = "sampan: an ordinary kernel runs a program\n";

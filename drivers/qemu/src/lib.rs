@@ -3,6 +3,7 @@
 //! | module    | responsible for                                              |
 //! |-----------|--------------------------------------------------------------|
 //! | `args`    | QEMU's command line                                          |
+//! | `board`   | machines of each architecture, as data                        |
 //! | `disk`    | the system disk, and whether all files are there             |
 //! | `files`   | names in a machine's directory                               |
 //! | `forwards` | ports of the host that lead into the guest                  |
@@ -22,6 +23,7 @@
 //! | `version` | finding QEMU's programs                                      |
 
 mod args;
+mod board;
 mod disk;
 mod files;
 mod forwards;
@@ -49,9 +51,11 @@ use sampan_driver::{
     Driver, DriverError, Endpoint, Features, Health, MachineSpec, MachineState, PortForward, Result, Snapshot,
 };
 
-pub use args::{Accelerator, Arch};
+pub use args::Accelerator;
+pub use board::Arch;
 pub use version::MINIMUM;
 
+use args::Platform;
 use machine::Machine;
 use probe::{Facts, Probe, Verdict};
 
@@ -64,6 +68,8 @@ pub struct QemuConfig {
     pub probe_kernel: Option<PathBuf>,
     /// Directories programs are looked for in, as in PATH; none means the usual ones.
     pub search_path: Option<OsString>,
+    /// The guest's architecture, if it is not the host's; such a guest is emulated.
+    pub arch: Option<Arch>,
     /// The emulator itself, instead of looking for it.
     pub program: Option<PathBuf>,
     /// `qemu-img`, instead of looking for it.
@@ -88,6 +94,8 @@ struct Found {
     /// The line QEMU tells its version in.
     banner: String,
     arch: Arch,
+    /// For boards that come without.
+    firmware: Option<PathBuf>,
     verdict: Verdict,
 }
 
@@ -122,12 +130,15 @@ impl Qemu {
 
     fn look(&self) -> Result<Found> {
         let config = &self.config;
-        let arch = Arch::of_host().ok_or_else(|| DriverError::Unsupported {
-            what: format!("the qemu driver does not know {} hosts", std::env::consts::ARCH),
-            hint: "use a host with an x86_64 or arm64 processor".to_owned(),
-        })?;
+        let arch = config
+            .arch
+            .or_else(Arch::of_host)
+            .ok_or_else(|| DriverError::Unsupported {
+                what: format!("the qemu driver does not know {} hosts", std::env::consts::ARCH),
+                hint: "use a host with an x86_64 or arm64 processor".to_owned(),
+            })?;
         let program = version::find(
-            arch.program(),
+            arch.board().program,
             config.program.as_deref(),
             config.search_path.as_deref(),
         )?;
@@ -149,6 +160,7 @@ impl Qemu {
             }
         };
         Ok(Found {
+            firmware: arch.board().find_firmware(&program),
             program,
             version,
             banner,
@@ -159,6 +171,25 @@ impl Qemu {
 }
 
 impl Found {
+    fn platform(&self) -> Platform<'_> {
+        Platform {
+            arch: self.arch,
+            accelerator: self.verdict.accelerator,
+            firmware: self.firmware.as_deref(),
+        }
+    }
+
+    /// Whether a machine that boots its disk finds firmware to do so.
+    fn check_firmware(&self, spec: &MachineSpec) -> Result<()> {
+        if spec.boot.is_some() || self.firmware.is_some() || self.arch.board().firmware.is_empty() {
+            return Ok(());
+        }
+        Err(DriverError::NotInstalled {
+            what: "firmware for Arm machines (edk2-aarch64-code.fd), which this machine's disk needs to boot,".to_owned(),
+            hint: "install it: `apt install qemu-efi-aarch64` (Debian, Ubuntu), `dnf install edk2-aarch64` (Fedora)".to_owned(),
+        })
+    }
+
     /// The host's processor as far as guests see it.
     fn processor(&self) -> String {
         if self.verdict.accelerator == Accelerator::Tcg {

@@ -82,6 +82,7 @@ impl<'a> Machine<'a> {
 
     /// Starts QEMU.
     pub(crate) fn launch(&self, found: &Found, start: &Start) -> Result<Starting> {
+        found.check_firmware(self.spec)?;
         self.spec.forwards.iter().try_for_each(forwards::check)?;
         disk::check_files(self.spec)?;
         process::settle(self.dir, QMP_LIMIT);
@@ -101,7 +102,7 @@ impl<'a> Machine<'a> {
 
     pub(crate) fn arguments(&self, found: &Found, start: &Start) -> Arguments {
         let pidfile = files::real(self.dir).join(files::PIDFILE);
-        Arguments::new(self.spec, found.arch, found.verdict.accelerator, &pidfile, start)
+        Arguments::new(self.spec, found.platform(), &pidfile, start)
     }
 
     pub(crate) fn wait_running(&self, starting: &mut Starting) -> Result<()> {

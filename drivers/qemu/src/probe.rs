@@ -12,7 +12,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use sampan_driver::{Command, CommandError, DriverError, Failure, Host, Result, Runner};
 use serde::{Deserialize, Serialize};
 
-use crate::args::{Accelerator, Arch};
+use crate::args::Accelerator;
+use crate::board::Arch;
 use crate::init;
 
 /// How long the kernel may take to its first program. With working KVM it takes well under a second; all of the check has
@@ -52,6 +53,8 @@ impl Verdict {
 pub(crate) struct Facts {
     /// "linux", "macos", …
     pub(crate) os: &'static str,
+    /// The host's processor, if it is of a kind that guests have.
+    pub(crate) arch: Option<Arch>,
     /// Linux: what opening `/dev/kvm` came to.
     pub(crate) kvm: Result<(), ErrorKind>,
     /// macOS: what `sysctl -n kern.hv_support` says.
@@ -75,6 +78,7 @@ impl Facts {
         let brief = |command: Command| command.deadline(Duration::from_secs(2));
         Self {
             os,
+            arch: Arch::of_host(),
             kvm: OpenOptions::new()
                 .read(true)
                 .write(true)
@@ -91,9 +95,10 @@ impl Facts {
         }
     }
 
-    fn plan(&self) -> Plan {
+    fn plan(&self, guest: Arch) -> Plan {
         let built_in = |name: &str| self.accel_help.split_whitespace().any(|word| word == name);
         let verdict = match (self.os, self.kvm) {
+            _ if self.arch != Some(guest) => Verdict::emulate("the guest's architecture is not this host's"),
             ("macos", _) if self.hv_support != "1" => {
                 Verdict::emulate("this Mac has no Hypervisor framework (kern.hv_support is not 1)")
             }
@@ -160,7 +165,7 @@ pub(crate) struct Probe<'a> {
     pub(crate) program: &'a Path,
     /// Its version, for the record.
     pub(crate) version: String,
-    /// The guest's, which is the host's.
+    /// The guest's.
     pub(crate) arch: Arch,
     /// An ordinary kernel to try.
     pub(crate) kernel: Option<&'a Path>,
@@ -171,7 +176,7 @@ pub(crate) struct Probe<'a> {
 impl Probe<'_> {
     /// The verdict about these facts; boots a kernel when it has to and has not yet.
     pub(crate) fn verdict(&self, facts: &Facts) -> Result<Verdict> {
-        let kernel = match (facts.plan(), self.kernel) {
+        let kernel = match (facts.plan(self.arch), self.kernel) {
             (Plan::Settled(verdict), _) => return Ok(verdict),
             (Plan::BootWithKvm, Some(kernel)) => kernel,
             (Plan::BootWithKvm, None) => {
@@ -256,10 +261,7 @@ impl Probe<'_> {
     }
 
     fn command(&self, kernel: &Path, initrd: &Path) -> Command {
-        let machine = match self.arch {
-            Arch::X86_64 => "q35",
-            Arch::Aarch64 => "virt",
-        };
+        let board = self.arch.board();
         Command::new(self.program.to_string_lossy())
             .args([
                 "-no-user-config",
@@ -268,7 +270,7 @@ impl Probe<'_> {
                 "none",
                 "-no-reboot",
                 "-machine",
-                machine,
+                board.machine,
             ])
             .args([
                 "-accel", "kvm", "-cpu", "host", "-smp", "2", "-m", "512", "-serial", "stdio", "-kernel",
@@ -278,7 +280,7 @@ impl Probe<'_> {
             .path(initrd)
             .args([
                 "-append".to_owned(),
-                format!("console={} panic=-1 rdinit=/init", self.arch.console()),
+                format!("console={} panic=-1 rdinit=/init", board.console),
             ])
             .deadline(BOOT_LIMIT)
     }

@@ -4,6 +4,7 @@ use super::*;
 
 const GOOD: Facts = Facts {
     os: "linux",
+    arch: Some(Arch::X86_64),
     kvm: Ok(()),
     hv_support: String::new(),
     accel_help: String::new(),
@@ -12,6 +13,7 @@ const GOOD: Facts = Facts {
 fn facts(os: &'static str, kvm: Result<(), ErrorKind>, hv_support: &str, accel_help: &str) -> Facts {
     Facts {
         os,
+        arch: Some(Arch::X86_64),
         kvm,
         hv_support: hv_support.into(),
         accel_help: accel_help.into(),
@@ -22,7 +24,7 @@ const ALL: &str = "Accelerators supported in QEMU binary:\ntcg\nkvm\nhvf";
 
 #[test]
 fn what_can_be_seen_settles_most_cases() {
-    let settled = |facts: Facts| match facts.plan() {
+    let settled = |facts: Facts| match facts.plan(Arch::X86_64) {
         Plan::Settled(verdict) => verdict,
         Plan::BootWithKvm => panic!("{facts:?} needs no boot"),
     };
@@ -60,9 +62,60 @@ fn what_can_be_seen_settles_most_cases() {
             accel_help: ALL.into(),
             ..GOOD
         }
-        .plan(),
+        .plan(Arch::X86_64),
         Plan::BootWithKvm
     );
+}
+
+#[test]
+fn only_guests_of_the_hosts_kind_are_accelerated() {
+    let arm = |os, kvm| Facts {
+        arch: Some(Arch::Aarch64),
+        ..facts(os, kvm, "1", ALL)
+    };
+    for host in [
+        facts("linux", Ok(()), "", ALL),
+        facts("macos", Err(ErrorKind::NotFound), "1", ALL),
+    ] {
+        match host.plan(Arch::Aarch64) {
+            Plan::Settled(verdict) => {
+                assert_eq!(verdict.accelerator, Accelerator::Tcg);
+                assert!(verdict.reason.contains("architecture"), "{}", verdict.reason);
+            }
+            Plan::BootWithKvm => panic!("a foreign guest on {host:?}"),
+        }
+    }
+    assert_eq!(arm("linux", Ok(())).plan(Arch::Aarch64), Plan::BootWithKvm);
+    assert_eq!(
+        arm("macos", Err(ErrorKind::NotFound)).plan(Arch::Aarch64),
+        Plan::Settled(Verdict::good(Accelerator::Hvf))
+    );
+}
+
+#[test]
+fn the_trial_is_of_a_machine_like_the_real_ones() {
+    let path = Path::new("/x");
+    let line = |arch| {
+        let probe = Probe {
+            program: path,
+            version: String::new(),
+            arch,
+            kernel: None,
+            cache_dir: path,
+        };
+        probe
+            .command(Path::new("/vmlinuz"), Path::new("/initrd"))
+            .to_string()
+    };
+    let arm = line(Arch::Aarch64);
+    assert!(
+        arm.contains("-machine 'virt,gic-version=max' -accel kvm -cpu host"),
+        "{arm}"
+    );
+    assert!(arm.contains("console=ttyAMA0 panic=-1"), "{arm}");
+    let pc = line(Arch::X86_64);
+    assert!(pc.contains("-machine q35 -accel kvm -cpu host"), "{pc}");
+    assert!(pc.contains("console=ttyS0 panic=-1"), "{pc}");
 }
 
 /// A QEMU that is a shell script, and a kernel that is any file.

@@ -6,8 +6,8 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use sha2::{Digest, Sha256};
+use zstd::stream::write::Encoder;
 
 use super::MANIFEST;
 use crate::bundle::Bundle;
@@ -15,9 +15,10 @@ use crate::error::{Error, Kind, Result};
 use crate::progress::{Bar, Cancel, Reporter, Unit};
 use crate::store::hash;
 
-/// How much goes into one frame, and how many frames are made at a time.
-const FRAME: usize = 8 << 20;
-const THREADS: usize = 2;
+/// How hard it is packed.
+const LEVEL: i32 = 3;
+/// How many threads pack, at most. What comes out is the same for any number of them.
+const MOST_WORKERS: usize = 8;
 
 /// Where a bundle file goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -185,10 +186,8 @@ fn write(
 ) -> Result<()> {
     let total = bundle.manifest.files.values().map(|file| file.size).sum();
     let bar = reporter.bar("exporting the bundle", Some(total), Unit::Bytes);
-    let packer = Packer {
-        to,
-        waiting: Vec::with_capacity(THREADS * FRAME),
-    };
+    let workers = thread::available_parallelism().map_or(1, |count| count.get().min(MOST_WORKERS));
+    let packer = packer(to, workers).map_err(failed(place))?;
     let mut tar = tar::Builder::new(packer);
 
     let text = fs::read(bundle.layout.manifest()).map_err(Error::io(&bundle.layout.manifest()))?;
@@ -213,41 +212,16 @@ fn write(
             .hint("`sampan bundle build` sets it aside and makes it again"));
         }
     }
-    let mut packer = tar.into_inner().map_err(failed(place))?;
-    packer.flush().map_err(failed(place))
+    let packer = tar.into_inner().map_err(failed(place))?;
+    packer.finish().and_then(|to| to.flush()).map_err(failed(place))
 }
 
-/// Packs what is written into zstd frames, several at a time.
-struct Packer<'a> {
-    to: &'a mut dyn Write,
-    waiting: Vec<u8>,
-}
-
-impl Write for Packer<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = bytes.len().min(THREADS * FRAME - self.waiting.len());
-        self.waiting.extend_from_slice(&bytes[..count]);
-        if self.waiting.len() == THREADS * FRAME {
-            self.flush()?;
-        }
-        Ok(count)
-    }
-
-    /// Packs and writes what is there; the frames of a whole archive are the same only when this is done at its end alone.
-    fn flush(&mut self) -> io::Result<()> {
-        let pack = |piece: &[u8]| compress_to_vec(piece, CompressionLevel::Fastest);
-        let frames: Vec<Option<Vec<u8>>> = thread::scope(|scope| {
-            let pieces = self.waiting.chunks(FRAME);
-            let workers: Vec<_> = pieces.map(|piece| scope.spawn(move || pack(piece))).collect();
-            workers.into_iter().map(|worker| worker.join().ok()).collect()
-        });
-        for frame in frames {
-            let frame = frame.ok_or_else(|| io::Error::other("a thread that packs failed"))?;
-            self.to.write_all(&frame)?;
-        }
-        self.waiting.clear();
-        self.to.flush()
-    }
+/// Packs what is written into one zstd frame with a checksum, in threads of its own.
+fn packer(to: &mut dyn Write, workers: usize) -> io::Result<Encoder<'_, &mut dyn Write>> {
+    let mut packer = Encoder::new(to, LEVEL)?;
+    packer.include_checksum(true)?;
+    packer.multithread(u32::try_from(workers).unwrap_or(1))?;
+    Ok(packer)
 }
 
 fn header(name: &str, size: u64, executable: bool) -> Result<tar::Header> {
@@ -340,5 +314,28 @@ fn failed(place: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
         )
         .hint("file systems of sticks may be limited to 4 GB: format it as exFAT or ext4"),
         _ => Error::io(&place)(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_number_of_threads_packs_the_same() {
+        // Larger than what one thread packs at a time, and written in uneven pieces.
+        let bytes: Vec<u8> = (0_u32..6 << 20)
+            .flat_map(|n| (n.wrapping_mul(n) >> 11).to_le_bytes())
+            .collect();
+        let packed = |workers, piece| {
+            let mut to = Vec::new();
+            let mut packer = packer(&mut to, workers).unwrap();
+            for piece in bytes.chunks(piece) {
+                packer.write_all(piece).unwrap();
+            }
+            packer.finish().unwrap();
+            hash::bytes(&to)
+        };
+        assert_eq!(packed(1, 1 << 20), packed(4, 99_999));
     }
 }

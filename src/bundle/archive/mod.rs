@@ -1,6 +1,6 @@
 //! Bundle files: a bundle in one file, to be carried to a machine without a network.
 //!
-//! A bundle file is a tar archive in zstd frames with checksums. `bundle.toml` is its first entry, the files that it names follow;
+//! A bundle file is a tar archive packed by zstd, with a checksum. `bundle.toml` is its first entry, the files that it names follow;
 //! all are regular files with relative names. Nothing in it depends on when and by whom it was written, so the same bundle always
 //! gives the same file. What is read is believed in nothing: names, kinds, sizes and sums must be those of `bundle.toml`, which is
 //! checked itself before the first byte is written.

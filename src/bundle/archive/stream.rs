@@ -1,13 +1,13 @@
 //! Unpacks the compression of a bundle file in a thread of its own, so that reading and writing overlap and a source that hangs
 //! holds up nobody who wants to stop.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::Duration;
 
-use ruzstd::decoding::StreamingDecoder;
+use zstd::stream::read::Decoder;
 
 use crate::error::{Error, Kind, Result};
 use crate::progress::Cancel;
@@ -20,84 +20,16 @@ const WAITING: usize = 8;
 /// What a zstd frame begins with.
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// Unpacks one frame after the other, and hands over what comes of them.
+/// Unpacks one frame after the other, compares their checksums, and hands over what comes of them.
 fn unpack(from: &mut dyn Read, sender: &SyncSender<io::Result<Vec<u8>>>) -> io::Result<()> {
-    let mut source = Source {
-        from: io::BufReader::with_capacity(PIECE, from),
-        ended: false,
-        failure: None,
-    };
-    while !source.is_at_end()? {
-        match frame(&mut source, sender) {
-            Ok(true) => {}
-            Ok(false) => return Ok(()),
-            Err(error) => return Err(source.why(error)),
-        }
-    }
-    Ok(())
-}
-
-/// Unpacks a frame; false when nobody reads it any more.
-fn frame(source: &mut Source<'_>, sender: &SyncSender<io::Result<Vec<u8>>>) -> io::Result<bool> {
-    let mut frame = StreamingDecoder::new(source).map_err(io::Error::other)?;
+    let mut decoder = Decoder::with_buffer(io::BufReader::with_capacity(PIECE, from))?;
     loop {
         let mut piece = vec![0; PIECE];
-        let count = sparse::fill(&mut frame, &mut piece)?;
-        if count == 0 {
-            break;
-        }
+        let count = sparse::fill(&mut decoder, &mut piece)?;
         piece.truncate(count);
-        if sender.send(Ok(piece)).is_err() {
-            return Ok(false);
-        }
-    }
-    let decoder = frame.into_frame_decoder();
-    if decoder.get_checksum_from_data() != decoder.get_calculated_checksum() {
-        return Err(io::Error::other("a checksum is wrong"));
-    }
-    Ok(true)
-}
-
-/// A source that remembers how it ended: the decoder tells only that it cannot go on.
-struct Source<'a> {
-    from: io::BufReader<&'a mut dyn Read>,
-    ended: bool,
-    failure: Option<io::Error>,
-}
-
-impl Source<'_> {
-    fn is_at_end(&mut self) -> io::Result<bool> {
-        loop {
-            match self.from.fill_buf() {
-                Ok(bytes) => return Ok(bytes.is_empty()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    fn why(&mut self, error: io::Error) -> io::Error {
-        match self.failure.take() {
-            Some(error) => error,
-            None if self.ended => io::ErrorKind::UnexpectedEof.into(),
-            None => error,
-        }
-    }
-}
-
-impl Read for Source<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.from.read(buffer) {
-            Ok(count) => {
-                self.ended |= count == 0 && !buffer.is_empty();
-                Ok(count)
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
-            Err(error) => {
-                let kind = error.kind();
-                self.failure = Some(error);
-                Err(kind.into())
-            }
+        // At the end, or nobody reads it any more.
+        if count == 0 || sender.send(Ok(piece)).is_err() {
+            return Ok(());
         }
     }
 }

@@ -160,7 +160,7 @@ impl Entry {
 }
 
 fn packed(bytes: &[u8]) -> Vec<u8> {
-    ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
+    zstd::encode_all(bytes, 1).unwrap()
 }
 
 fn tar_of(entries: &[Entry]) -> Vec<u8> {
