@@ -8,7 +8,7 @@ use super::merge::{Setting, Settings};
 use super::quantity::{Amount, count, size_mib};
 use super::resolve::{Choices, HOST_KEEPS_MIB, Resolved, known_driver, kubernetes_version};
 use super::versions::{is_newer, numbers};
-use super::{ClusterSpec, keys, registries};
+use super::{ClusterSpec, extra_config, keys, registries};
 
 /// The spec of a cluster that exists: its own, perhaps with a newer version.
 pub(super) fn keep(spec: &ClusterSpec, settings: &Settings, choices: &Choices) -> Result<Resolved> {
@@ -143,7 +143,7 @@ fn differs(spec: &ClusterSpec, setting: &Setting, choices: &Choices) -> bool {
         "apiserver-names" => keys::list(text) != spec.apiserver_names,
         "feature-gates" => keys::list(text).join(",") != spec.feature_gates,
         "image-repository" | "binary-mirror" => !text.is_empty(),
-        "extra-config" => keys::extra_config(text).as_ref() != Ok(&spec.extra_config),
+        "extra-config" => extra_config::read(text).as_ref() != Ok(&spec.extra_config),
         _ => false,
     }
 }

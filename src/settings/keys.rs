@@ -4,7 +4,7 @@
 use crate::error::{Error, Kind, Result};
 
 use super::suggest::{did_you_mean, nearest};
-use super::{ExtraConfig, Wait, quantity, registries};
+use super::{Wait, extra_config, quantity, registries};
 
 /// One setting.
 #[derive(Debug, Clone, Copy)]
@@ -263,7 +263,7 @@ impl Key {
             ValueKind::Duration => quantity::duration(text).map(drop),
             ValueKind::Flag => quantity::flag(text).map(drop),
             ValueKind::Wait => Wait::parse(text).map(drop),
-            ValueKind::ExtraConfig => extra_config(text).map(drop),
+            ValueKind::ExtraConfig => extra_config::read(text).map(drop),
             ValueKind::Domain => domain(text),
             ValueKind::Network => network(text),
             ValueKind::Version => version(text),
@@ -359,51 +359,6 @@ fn feature_gates(text: &str) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// The parts of the cluster that `--extra-config` can reach.
-const COMPONENTS: [&str; 7] = [
-    "kubelet",
-    "kubeadm",
-    "apiserver",
-    "controller-manager",
-    "scheduler",
-    "proxy",
-    "etcd",
-];
-
-/// Reads `component.key=value`, several with white space between.
-///
-/// # Errors
-/// What is wrong with it, in words that follow the value.
-pub(super) fn extra_config(text: &str) -> Result<Vec<ExtraConfig>, String> {
-    text.split_whitespace().map(one_extra_config).collect()
-}
-
-fn one_extra_config(text: &str) -> Result<ExtraConfig, String> {
-    let form = || format!("has `{text}`, which is not of the form component.key=value");
-    let (path, value) = text.split_once('=').ok_or_else(form)?;
-    let (component, key) = path.split_once('.').ok_or_else(form)?;
-    if key.is_empty() {
-        return Err(form());
-    }
-    // minikube's own spellings of two components.
-    let component = match component {
-        "kube-proxy" => "proxy",
-        "controller" => "controller-manager",
-        other => other,
-    };
-    if !COMPONENTS.contains(&component) {
-        return Err(format!(
-            "names no known component with `{component}`; {}",
-            did_you_mean(component, &COMPONENTS)
-        ));
-    }
-    Ok(ExtraConfig {
-        component: component.to_owned(),
-        key: key.to_owned(),
-        value: value.to_owned(),
-    })
 }
 
 #[cfg(test)]

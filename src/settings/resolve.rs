@@ -9,7 +9,7 @@ use super::keys::Key;
 use super::merge::{Setting, Settings};
 use super::quantity::{Amount, count, duration, size_mib};
 use super::suggest::did_you_mean;
-use super::{ClusterSpec, Wait, existing, keys, registries, versions};
+use super::{ClusterSpec, Wait, existing, extra_config, keys, registries, versions};
 
 /// What Kubernetes cannot do without, in MiB.
 pub const MIN_MEMORY_MIB: u64 = 1800;
@@ -114,7 +114,7 @@ fn fresh(name: &str, settings: &Settings, choices: &Choices) -> Result<Resolved>
         feature_gates: keys::list(settings.text("feature-gates", "")).join(","),
         insecure_registries: Vec::new(),
         registry_mirrors: Vec::new(),
-        extra_config: keys::extra_config(settings.text("extra-config", "")).map_err(usage)?,
+        extra_config: extra_config::read(settings.text("extra-config", "")).map_err(usage)?,
     };
     checks
         .warnings

@@ -1,6 +1,8 @@
 //! The same on an Arm machine, which is emulated on any host: QEMU's other board, and its devices, are saved and go on like a PC's.
 //! Without QEMU's program for it nothing is tested (`./dev test` installs it).
 
+#![expect(clippy::print_stdout, reason = "a test that leaves itself out says so")]
+
 use std::fs;
 
 use sampan_driver::{DirectBoot, Driver, DriverError};
