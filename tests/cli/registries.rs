@@ -147,7 +147,6 @@ fn settings_count_for_new_clusters_and_flags_for_all() {
     insta::assert_snapshot!(env.run("start --dry-run --registry-mirror http://localhost:5000"), @r#"
     status: 0
     --- stdout
-    making cluster "sampan": fake, 2 CPUs, 3072 MiB memory, 20000 MiB disk, Kubernetes v1.36.3
     registries without TLS: r.example:5000, 10.1.0.0/16; mirrors of Docker Hub: http://localhost:5000
     driver: fake 0.1.0
     dry run: everything is fine, nothing was changed
