@@ -164,6 +164,7 @@ impl Mirror {
             "docker/docker",
             "docker/dockerd",
             "docker/docker-proxy",
+            "docker/docker-init",
             "docker/containerd",
         ];
         self.put(

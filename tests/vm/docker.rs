@@ -192,7 +192,7 @@ pub(crate) fn what_docker_builds_pods_run(world: &World) {
 /// Docker's own containers, and the way from them to the cluster and to the outside.
 pub(crate) fn docker_runs_containers_beside_pods(world: &World) {
     build(world, "story/app:1", "beside ");
-    docker(world, &["run", "-d", "--name", "beside", "story/app:1"]);
+    docker(world, &["run", "-d", "--init", "--name", "beside", "story/app:1"]);
     let logs = eventually("the container speaks", PATIENCE, || {
         match docker(world, &["logs", "beside"]) {
             said if said.is_empty() => Err(said),
