@@ -6,7 +6,7 @@ use sampan::bundle::Manifest;
 use sampan::bundle::upstream::BundleLock;
 
 use crate::stand_ins::StandIns;
-use crate::{World, mirror, seen};
+use crate::{World, mirror};
 
 /// A mirror whose images and programs of Kubernetes stand elsewhere, and nowhere else.
 fn elsewhere(release: &str) -> World {
