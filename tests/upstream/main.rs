@@ -137,7 +137,6 @@ fn a_bundle_of_upstreams_releases_is_what_a_build_makes() {
             "runc",
             "dockerd",
             "docker-proxy",
-            "docker-init",
             "cri-dockerd",
             "image-mirror",
         ])

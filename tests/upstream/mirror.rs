@@ -164,7 +164,6 @@ impl Mirror {
             "docker/docker",
             "docker/dockerd",
             "docker/docker-proxy",
-            "docker/docker-init",
             "docker/containerd",
         ];
         self.put(

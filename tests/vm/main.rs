@@ -187,8 +187,9 @@ const STORIES: &[Story] = &[
     ),
 ];
 
-/// These take minutes each under emulation: they run when they are asked for by name (`./dev test rolling`, `offline`, `upgrade`, `buildkit`).
-const LONG: [&str; 4] = [
+/// These take minutes each under emulation: they run when they are asked for by name (`./dev test rolling`, `offline`, `upgrade`, `buildkit`, `registries`).
+const LONG: [&str; 5] = [
+    "a_registry_without_tls_and_a_mirror",
     "buildkit_builds_what_pods_run",
     "versions_roll_without_losing_a_request",
     "a_bundle_file_is_all_it_takes",
