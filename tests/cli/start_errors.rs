@@ -100,14 +100,14 @@ fn a_profile_that_is_damaged_or_newer_is_told_and_can_be_deleted() {
     status: 38
     --- stdout
     --- stderr
-    X Exiting due to HOST_CONFIG_LOAD: [DIR]/sampan/data/profiles/sampan/profile.toml: profile has format 99, this sampan reads up to 1
+    X Exiting due to HOST_CONFIG_LOAD: [DIR]/sampan/data/profiles/sampan/profile.toml: profile has format 99, this sampan reads up to 2
     hint: use the newer sampan that wrote it
     ");
     insta::assert_snapshot!(env.run("status"), @r"
     status: 38
     --- stdout
     --- stderr
-    X Exiting due to HOST_CONFIG_LOAD: [DIR]/sampan/data/profiles/sampan/profile.toml: profile has format 99, this sampan reads up to 1
+    X Exiting due to HOST_CONFIG_LOAD: [DIR]/sampan/data/profiles/sampan/profile.toml: profile has format 99, this sampan reads up to 2
     hint: use the newer sampan that wrote it
     ");
     env.write(&file, "format = one");
