@@ -76,8 +76,6 @@ pub struct Entry {
     pub state: Result<Manifest, String>,
     /// Space it takes on the disk, in bytes.
     pub disk_usage: u64,
-    /// Whether this sampan would use it for a new profile.
-    pub current: bool,
 }
 
 /// What is found under a key.
@@ -226,7 +224,6 @@ pub fn verify(bundle: &Bundle, reporter: &dyn Reporter) -> Result<Option<String>
 pub fn list(layout: &Layout) -> Result<Vec<Entry>> {
     let dir = layout.bundles();
     let mut entries = Vec::new();
-    let current = own_keys()?;
     let names = match fs::read_dir(&dir) {
         Ok(names) => names,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(entries),
@@ -247,7 +244,6 @@ pub fn list(layout: &Layout) -> Result<Vec<Entry>> {
         entries.push(Entry {
             state,
             disk_usage: disk_usage(&name.path()),
-            current: current.contains(&key),
             key,
         });
     }

@@ -200,12 +200,15 @@ fn is_ours(kind: Kind) -> bool {
     matches!(kind, Kind::Interrupted | Kind::Storage | Kind::Locked)
 }
 
-/// Keys of the bundles that this sampan makes or fetches when nobody names a version.
+/// Keys of the bundles that this sampan makes or fetches when nobody names a version, by its own catalog or that of the user.
 ///
 /// # Errors
 /// As [`current_key`].
-pub fn own_keys() -> Result<Vec<String>> {
-    keys_of(&Wanted::default())
+pub fn own_keys(options: &upstream::Options) -> Result<Vec<String>> {
+    keys_of(&Wanted {
+        upstream: options.clone(),
+        ..Wanted::default()
+    })
 }
 
 /// Keys of the bundles of this sampan that would do, the best first.

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use super::Context;
 use super::cache::{self, LayerInfo};
 use super::inventory::{Fate, Item, Store};
-use crate::bundle;
 use crate::error::{Error, Result};
 use crate::layout::DownloadsLayout;
 use crate::store::atomic;
@@ -17,14 +16,13 @@ use crate::store::tree::disk_usage;
 type Left = (&'static str, PathBuf);
 
 /// Removes bundles that no cluster, snapshot or fork stands on, with the ready snapshots made of them; what is left of downloads;
-/// leftovers of builds. This sampan's own bundle, whole downloads and the build cache go with `all` only. Returns what went, or with
+/// leftovers of builds. Bundles in `own`, whole downloads and the build cache go with `all` only. Returns what went, or with
 /// `dry_run` what would go.
 ///
 /// # Errors
 /// When it cannot be determined what a profile uses: then nothing goes.
-pub fn prune_bundles(ctx: &Context, all: bool, dry_run: bool) -> Result<Vec<LayerInfo>> {
-    let own = bundle::own_keys()?;
-    let mut gone = cache::remove_chosen(ctx, dry_run, |items| chosen(items, &own, all))?;
+pub fn prune_bundles(ctx: &Context, own: &[String], all: bool, dry_run: bool) -> Result<Vec<LayerInfo>> {
+    let mut gone = cache::remove_chosen(ctx, dry_run, |items| chosen(items, own, all))?;
     // Held until all is removed.
     let (mut paths, _locks) = parts(ctx)?;
     let build = Lock::try_acquire(&ctx.layout.layer_lock("build"))?;

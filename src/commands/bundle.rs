@@ -116,7 +116,7 @@ fn import(app: &App, file: &Path) -> Result<()> {
             file.display()
         ));
     }
-    if !bundle::own_keys()?.contains(key) {
+    if !own_keys()?.contains(key) {
         app.ui.info(&format!(
             "it is not what this sampan makes new clusters from by itself; for one from it: sampan start --source {key}"
         ));
@@ -133,6 +133,11 @@ fn whole(ctx: &Context, key: Option<&str>) -> Result<bundle::Bundle> {
     entry(ctx, &key)?.state.map_err(|damage| damaged(&key, &damage))?;
     bundle::find(&ctx.layout, &key)?
         .ok_or_else(|| Error::new(Kind::NotFound, format!("bundle {key} is not there any more")))
+}
+
+/// Keys of the bundles that new clusters are made from.
+fn own_keys() -> Result<Vec<String>> {
+    bundle::own_keys(&upstream::own_catalog())
 }
 
 /// The key of the bundle that new clusters get; of one that is to be made, when there is none yet.
@@ -172,7 +177,7 @@ fn verify(app: &App, key: Option<&str>) -> Result<()> {
 }
 
 fn prune(app: &App, all: bool, dry_run: bool) -> Result<()> {
-    let gone = cluster::prune_bundles(&app.work()?, all, dry_run)?;
+    let gone = cluster::prune_bundles(&app.work()?, &own_keys()?, all, dry_run)?;
     let (verb, sum) = match dry_run {
         true => ("would go", "would be freed"),
         false => ("is removed", "are freed"),
@@ -194,10 +199,13 @@ fn prune(app: &App, all: bool, dry_run: bool) -> Result<()> {
 
 fn list(app: &App, output: TableFormat) -> Result<()> {
     let layout = app.layout()?;
-    let entries = bundle::list(&layout)?;
+    let (entries, own) = (bundle::list(&layout)?, own_keys()?);
     match output {
         TableFormat::Json => {
-            let values: Vec<Value> = entries.iter().map(|entry| as_json(&layout, entry)).collect();
+            let values: Vec<Value> = entries
+                .iter()
+                .map(|entry| as_json(&layout, entry, own.contains(&entry.key)))
+                .collect();
             app.ui.json(&values);
         }
         TableFormat::Table if entries.is_empty() => {
@@ -214,7 +222,7 @@ fn list(app: &App, output: TableFormat) -> Result<()> {
                     ),
                     Err(_) => ("damaged".to_owned(), String::new()),
                 };
-                let mark = if entry.current { "*" } else { "" };
+                let mark = if own.contains(&entry.key) { "*" } else { "" };
                 let users = users(&layout, &entry.key)?.join(", ");
                 table.row(&[
                     entry.key.clone(),
@@ -231,7 +239,7 @@ fn list(app: &App, output: TableFormat) -> Result<()> {
     Ok(())
 }
 
-fn as_json(layout: &Layout, entry: &Entry) -> Value {
+fn as_json(layout: &Layout, entry: &Entry, is_own: bool) -> Value {
     json!({
         "key": entry.key,
         "path": layout.bundles().join(&entry.key),
@@ -239,7 +247,7 @@ fn as_json(layout: &Layout, entry: &Entry) -> Value {
         "created": entry.state.as_ref().map(|manifest| manifest.created.clone()).ok(),
         "damage": entry.state.as_ref().err(),
         "diskUsage": entry.disk_usage,
-        "current": entry.current,
+        "current": is_own,
     })
 }
 

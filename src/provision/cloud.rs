@@ -204,7 +204,7 @@ fn judge(output: &str) -> Result<Vec<String>, String> {
 mod tests {
     use std::sync::Mutex;
 
-    use sampan_driver::{CommandError, Failure, Output, Runner, Stream};
+    use sampan_driver::{CommandError, Failure, Host, Runner, Stream};
 
     use super::super::testing::Fixture;
     use super::*;
@@ -303,12 +303,7 @@ mod tests {
             if self.code == 0 {
                 return Ok(());
             }
-            Err(CommandError {
-                command: command.to_string(),
-                place: self.place(),
-                failure: Failure::Status(self.code),
-                output: Output::default(),
-            })
+            Err(Host::error(command, Failure::Status(self.code)))
         }
     }
 
@@ -364,12 +359,7 @@ mod tests {
                 on_output(Stream::Stdout, b"waiting for Godot\n");
                 return Ok(());
             }
-            Err(CommandError {
-                command: command.to_string(),
-                place: self.place(),
-                failure: Failure::Status(1),
-                output: Output::default(),
-            })
+            Err(Host::error(command, Failure::Status(1)))
         }
     }
 

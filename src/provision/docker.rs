@@ -162,7 +162,7 @@ fn read(path: &Path) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use sampan_driver::{CommandError, Failure, Output, Runner, Stream};
+    use sampan_driver::{CommandError, Failure, Host, Runner, Stream};
 
     use super::super::testing::Fixture;
     use super::*;
@@ -284,12 +284,7 @@ mod tests {
             if command.program != self.fails {
                 return Ok(());
             }
-            Err(CommandError {
-                command: command.to_string(),
-                place: self.place(),
-                failure: Failure::Status(1),
-                output: Output::default(),
-            })
+            Err(Host::error(command, Failure::Status(1)))
         }
     }
 

@@ -7,17 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Kind, Result};
 use crate::settings::ExtraConfig;
-
-/// Components that `--extra-config` knows.
-const COMPONENTS: &[&str] = &[
-    "kubelet",
-    "kubeadm",
-    "apiserver",
-    "controller-manager",
-    "scheduler",
-    "proxy",
-    "etcd",
-];
+use crate::settings::extra_config::COMPONENTS;
 
 /// One argument of a component's command line.
 #[derive(Serialize, Debug, PartialEq, Eq)]

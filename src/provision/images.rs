@@ -84,7 +84,7 @@ fn digest(node: &Node<'_>) -> String {
 mod tests {
     use std::sync::Mutex;
 
-    use sampan_driver::{CommandError, Failure, Output, Runner, Stream};
+    use sampan_driver::{CommandError, Failure, Host, Runner, Stream};
 
     use super::super::testing::Fixture;
     use super::*;
@@ -107,12 +107,7 @@ mod tests {
             if command.program != "cat" {
                 return Ok(());
             }
-            Err(CommandError {
-                command: command.to_string(),
-                place: self.place(),
-                failure: Failure::Status(1),
-                output: Output::default(),
-            })
+            Err(Host::error(command, Failure::Status(1)))
         }
     }
 

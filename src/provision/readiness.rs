@@ -6,7 +6,7 @@ use sampan_driver::Command;
 use serde_json::Value;
 
 use super::last_words::{is_ready, last_words, state, why};
-use super::{Node, guest, network};
+use super::{Node, guest, network, render};
 use crate::error::{Error, Kind, Result};
 pub use crate::settings::Wait as Component;
 
@@ -346,12 +346,17 @@ fn is_observed(object: &Value) -> bool {
 fn dns_answers(node: &Node<'_>) -> Result<State> {
     let server = network::dns_address(&node.spec.service_cidr)?.to_string();
     let name = format!("kubernetes.default.svc.{}.", node.spec.dns_domain);
-    let ask = Command::new("busybox")
-        .args(["nslookup", &name, &server])
-        .deadline(Duration::from_secs(30));
-    Ok(unless(node.runner.succeeds(&ask)?, || {
-        format!("{name} is not resolved by {server}")
-    }))
+    Ok(unless(
+        node.runner.succeeds(&question(&server, 53, &name)?)?,
+        || format!("{name} is not resolved by {server}"),
+    ))
+}
+
+fn question(server: &str, port: u16, name: &str) -> Result<Command> {
+    Ok(Command::new("bash")
+        .args(["-s", "--", server, &port.to_string(), name])
+        .stdin(render::file("ready/resolves")?)
+        .deadline(Duration::from_secs(30)))
 }
 
 fn system_pods(node: &Node<'_>) -> Result<State> {
@@ -373,7 +378,48 @@ fn system_pods(node: &Node<'_>) -> Result<State> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::UdpSocket;
+
+    use sampan_driver::{Host, Runner};
+
     use super::*;
+
+    /// A server of one answer.
+    fn server(answer: fn(&[u8]) -> Vec<u8>) -> u16 {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            let mut bytes = [0; 512];
+            let (length, from) = socket.recv_from(&mut bytes).unwrap();
+            socket.send_to(&answer(&bytes[..length]), from).unwrap();
+        });
+        port
+    }
+
+    #[test]
+    fn a_name_is_asked_for_as_pods_do() {
+        let resolves = |port| {
+            let question = question("127.0.0.1", port, "kubernetes.default.svc.cluster.local.").unwrap();
+            Host.succeeds(&question).unwrap()
+        };
+        // A label of ten letters is as long as a line feed is; it does not end the datagram.
+        assert!(resolves(server(|question| {
+            let name = b"\x0akubernetes\x07default\x03svc\x07cluster\x05local\0\0\x01\0\x01";
+            assert_eq!(&question[2..12], b"\x01\0\0\x01\0\0\0\0\0\0");
+            assert_eq!(&question[12..], name);
+            [&question[..2], b"\x85\x80\0\x01\0\x01\0\0\0\0", name].concat()
+        })));
+        let no_such_name = |question: &[u8]| [&question[..2], b"\x85\x83\0\x01\0\0\0\0\0\0"].concat();
+        assert!(!resolves(server(no_such_name)));
+        let no_address = |question: &[u8]| [&question[..2], b"\x85\x80\0\x01\0\0\0\0\0\0"].concat();
+        assert!(!resolves(server(no_address)));
+        let nobody = UdpSocket::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        assert!(!resolves(nobody));
+    }
 
     #[test]
     fn every_component_asks_for_something() {

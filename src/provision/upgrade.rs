@@ -241,7 +241,7 @@ fn configuration(node: &Node<'_>, etcd: bool) -> Result<String> {
 mod tests {
     use std::sync::Mutex;
 
-    use sampan_driver::{CommandError, Failure, Runner};
+    use sampan_driver::{CommandError, Failure, Host, Runner};
 
     use super::super::testing::Fixture;
     use super::*;
@@ -271,12 +271,7 @@ mod tests {
             match (command.program.as_str(), text) {
                 ("cat", Some((_, text))) => on_output(Stream::Stdout, text.as_bytes()),
                 ("cat", None) => {
-                    return Err(CommandError {
-                        command: command.to_string(),
-                        place: self.place(),
-                        failure: Failure::Status(1),
-                        output: Output::default(),
-                    });
+                    return Err(Host::error(command, Failure::Status(1)));
                 }
                 _ => {}
             }

@@ -4,7 +4,7 @@ use super::ExtraConfig;
 use super::suggest::did_you_mean;
 
 /// The parts of the cluster that `--extra-config` can reach.
-const COMPONENTS: [&str; 7] = [
+pub(crate) const COMPONENTS: [&str; 7] = [
     "kubelet",
     "kubeadm",
     "apiserver",

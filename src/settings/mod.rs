@@ -4,7 +4,7 @@
 //! known only at run time (drivers, versions, the host's size, the environment) is passed in.
 
 mod existing;
-mod extra_config;
+pub(crate) mod extra_config;
 mod file;
 mod keys;
 mod merge;

@@ -366,6 +366,26 @@ fn a_mirror_may_do_without_what_nothing_needs_yet() {
 }
 
 #[test]
+fn a_bundle_of_the_users_own_catalog_is_one_of_this_sampan() {
+    let world = World::new("v1.36.3");
+    let (bundle, _) = world.bundle(&[]);
+    let listed = world.command(&["bundle", "list", "-o", "json"]).output().unwrap();
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!(listed[0]["current"], true, "{listed}");
+    let prune = |command: &mut Command| {
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", seen(&output));
+        bundle.0.exists()
+    };
+    assert!(prune(&mut world.command(&["bundle", "prune"])));
+    assert!(!prune(
+        world
+            .command(&["bundle", "prune"])
+            .env_remove("SAMPAN_UPSTREAM_CATALOG")
+    ));
+}
+
+#[test]
 fn an_archive_that_leads_out_of_itself_is_refused() {
     let world = World::new("v1.36.3");
     let docker = world

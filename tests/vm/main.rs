@@ -1,9 +1,9 @@
 //! Acceptance tests against a real QEMU guest and the user's own `kubectl`: stories 1 to 6 and 8 to 10 of the project's scenarios.
 //!
-//! One cluster boots cold; the stories run on it one after the other, in the order below, each a test of its own. Run with
+//! The stories run on one cluster one after the other, in the order below, each a test of its own. Run with
 //! `./dev test vm`; `cargo test --test vm -- NAME` runs the first, which all others need, and those whose names match
-//! (or one of several, with commas between them). With `SAMPAN_TEST_SHARE_LAYERS` set, ready snapshots are taken from the machine's cache and
-//! left there, so that the stories can be run in pieces.
+//! (or one of several, with commas between them). The ready snapshot is taken from the machine's cache and left there, so only the first
+//! run of a changed sampan boots cold.
 
 #![expect(
     clippy::unwrap_used,
@@ -187,8 +187,13 @@ const STORIES: &[Story] = &[
     ),
 ];
 
-/// These take minutes each under emulation: they run when they are asked for by name (`./dev test rolling`, `offline`, `upgrade`, `buildkit`, `registries`).
-const LONG: [&str; 5] = [
+/// These take minutes each under emulation: they run when they are asked for by name (`./dev test more`, `rolling`, `offline`, `upgrade`, `buildkit`, `registries`).
+const LONG: [&str; 10] = [
+    "metrics_server_measures",
+    "names_come_and_go_for_both",
+    "a_pod_that_waits_holds_its_image",
+    "a_clock_that_was_wrong_is_set_right",
+    "a_stop_in_the_middle_of_a_rollout_only_delays_it",
     "a_registry_without_tls_and_a_mirror",
     "buildkit_builds_what_pods_run",
     "versions_roll_without_losing_a_request",

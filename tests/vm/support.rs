@@ -50,20 +50,14 @@ impl World {
             stands: AtomicBool::new(false),
         };
         fs::write(world.kubeconfig(), FOREIGN).expect("a kubeconfig");
-        // The bundle is the machine's; ready snapshots are made here, so that each run sees one being made, unless it is told otherwise.
+        // Read-only layers are the machine's.
         fs::create_dir_all(world.cache()).expect("a cache");
-        let layers = Self::shares_layers().then_some("layers");
-        for shared in ["bundles", "build", "drivers", "locks"].into_iter().chain(layers) {
+        for shared in ["bundles", "build", "drivers", "layers", "locks", "used"] {
             let target = shared_cache().join(shared);
             fs::create_dir_all(&target).expect("the shared cache");
             std::os::unix::fs::symlink(target, world.cache().join(shared)).expect("a link");
         }
         world
-    }
-
-    /// Whether ready snapshots are the machine's, too: for stories that are run in pieces.
-    pub(crate) fn shares_layers() -> bool {
-        std::env::var_os("SAMPAN_TEST_SHARE_LAYERS").is_some()
     }
 
     /// Runs a story. The first one makes the cluster; without it the others would all tell the same.
