@@ -1,5 +1,5 @@
 //! A bundle of real programs and images, from a mirror laid out as upstream's hosts, to a machine that had none of it: filled here,
-//! fetched, locked, shown, exported, imported. `./dev test releases` runs this, and then stories of `tests/vm` on what it leaves.
+//! fetched, locked, shown, exported, imported. `./dev test mirror` runs this, `./dev test releases` stories of `tests/vm` on what it leaves, too.
 //!
 //! What is in the mirror are the components of the bundle that is built here, under the names and versions of upstream's, and the
 //! stand-in for Debian's cloud image (`tests/cloud/make.sh`) with Debian's own packages. cri-dockerd cannot be had here; a mirror may do
@@ -65,16 +65,15 @@ impl Host<'_> {
     }
 }
 
-/// A variable that `./dev test releases` sets.
+/// A variable that `./dev test mirror` sets.
 fn given(name: &str) -> PathBuf {
     let value = std::env::var_os(name);
     value
-        .unwrap_or_else(|| panic!("{name} is not set: run `./dev test releases`"))
+        .unwrap_or_else(|| panic!("{name} is not set: run `./dev test mirror`"))
         .into()
 }
 
 #[test]
-#[ignore = "takes minutes and what `./dev test releases` makes"]
 fn a_bundle_of_upstreams_releases_travels() {
     // What stays: the catalog, and the second machine.
     let dir = given("SAMPAN_TEST_RELEASES");
