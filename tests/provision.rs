@@ -216,7 +216,7 @@ fn every_program_that_fails_stops_the_walk_and_the_next_walk_completes() {
 fn a_wait_that_is_in_vain_says_for_what() {
     let machine = Machine::start();
     machine.with(|node| walk(node).unwrap());
-    machine.tell("fail_at = 'busybox'");
+    machine.tell("fail_at = 'bash'");
     let error =
         machine.with(|node| readiness::wait(node, &Component::ALL, Duration::from_millis(100)).unwrap_err());
     assert_eq!(error.kind(), Kind::ControlPlaneTimeout);
