@@ -62,7 +62,7 @@ pub struct Status {
     pub name: String,
     /// The machine.
     pub host: HostState,
-    /// The kubelet: running when it renewed its lease in time.
+    /// The kubelet: running when it renewed its lease in time, or answers.
     pub kubelet: ComponentState,
     /// The apiserver.
     pub apiserver: ComponentState,
@@ -139,13 +139,13 @@ fn components(ctx: &Context, profile: &Profile) -> (ComponentState, ComponentSta
     let Ok(api) = api(ctx, profile) else {
         return (ComponentState::Stopped, ComponentState::Stopped);
     };
-    let lease = format!(
-        "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{}",
-        profile.node()
-    );
+    let node = profile.node();
+    let lease = format!("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{node}");
+    // A machine that has just gone on where it was saved has an old lease, and up to ten seconds to renew it.
+    let answers = || api.is_ok(&format!("/api/v1/nodes/{node}/proxy/healthz"), API_DEADLINE);
     // One answer tells both: whoever serves a lease from etcd is a working apiserver.
     match api.get_within(&lease, API_DEADLINE) {
-        Ok(lease) if is_fresh(&lease, OffsetDateTime::now_utc()) => {
+        Ok(lease) if is_fresh(&lease, OffsetDateTime::now_utc()) || answers() => {
             (ComponentState::Running, ComponentState::Running)
         }
         Ok(_) => (ComponentState::Running, ComponentState::Stopped),

@@ -3,10 +3,11 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{NODE, PROFILE, World, text};
+use crate::support::{NODE, PROFILE, World, eventually, text};
 
 /// What listens on the host's loopback is reached from a pod and from the node, by name.
 pub(crate) fn the_host_has_a_name(world: &World) {
@@ -50,6 +51,39 @@ pub(crate) fn status_and_profile_list_tell_the_state(world: &World) {
     let list: Value = serde_json::from_str(&world.ok(&["profile", "list", "-o", "json"])).unwrap();
     assert_eq!(list["valid"][0]["Name"], PROFILE);
     assert_eq!(list["valid"][0]["Status"], "OK");
+    kubelet_is_asked_when_its_lease_is_old(world);
+}
+
+/// As it is when a machine has just gone on after it was saved.
+fn kubelet_is_asked_when_its_lease_is_old(world: &World) {
+    let kubelet = |verb| world.ok(&["ssh", "-p", PROFILE, "--", "systemctl", verb, "kubelet"]);
+    let age = || {
+        let old = r#"{"spec":{"renewTime":"2020-01-01T00:00:00.000000Z"}}"#;
+        world.kubectl(&[
+            "-n",
+            "kube-node-lease",
+            "patch",
+            "lease",
+            NODE,
+            "--type=merge",
+            "-p",
+            old,
+        ]);
+    };
+    age();
+    assert_eq!(world.status(PROFILE)["Kubelet"], "Running");
+    kubelet("stop");
+    age();
+    assert_eq!(world.status(PROFILE)["Kubelet"], "Stopped");
+    kubelet("start");
+    eventually(
+        "the kubelet answers again",
+        Duration::from_secs(60),
+        || match &world.status(PROFILE)["Kubelet"] {
+            state if state == "Running" => Ok(()),
+            state => Err(state.to_string()),
+        },
+    );
 }
 
 pub(crate) fn ssh_cp_logs_ip_and_kubectl_reach_the_node(world: &World) {
