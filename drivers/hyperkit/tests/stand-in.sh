@@ -70,7 +70,7 @@ forwards=''
 for port in $ports; do forwards="$forwards,hostfwd=tcp:$address:$port-:$port"; done
 rm -f "$pidfile.monitor" && mkfifo -m 600 "$pidfile.monitor" && exec 8<>"$pidfile.monitor" && rm "$pidfile.monitor"
 # shellcheck disable=SC2086 # drives are words: paths of tests have no spaces
-setpriv --pdeathsig KILL qemu-system-x86_64 -nodefaults -display none -machine q35 -accel tcg,thread=multi -cpu max,la57=off \
+setpriv --pdeathsig KILL qemu-system-x86_64 -nodefaults -display none -machine q35,hpet=off -accel tcg,thread=multi -cpu max,la57=off \
 	-smp "$cpus" -m "$memory" -uuid "$uuid" $drives -netdev "user,id=net0$forwards" -device virtio-net-pci,netdev=net0 \
 	-device virtio-rng-pci -serial "file:$log" -monitor stdio \
 	-kernel "$kernel" -initrd "$initrd" -append "$cmdline" <&8 >"$pidfile.said" &
