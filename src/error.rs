@@ -39,7 +39,7 @@ kinds! {
     Locked = 11 "MK_LOCKED",
     /// A wrong flag, value or argument.
     Usage = 14 "MK_USAGE",
-    /// Docker as the runtime of pods needs a cri-dockerd, and nothing starts one.
+    /// Docker as the runtime of pods needs a cri-dockerd, and the bundle has none.
     CriDockerd = 15 "NOT_FOUND_CRI_DOCKERD",
     /// Known to minikube's users and not there yet.
     Unimplemented = 16 "MK_UNIMPLEMENTED",

@@ -12,7 +12,7 @@ use sampan::error::Kind;
 use sampan::progress::{Cancel, Silent};
 use sampan::provision::readiness::{self, Component};
 use sampan::provision::{self, Api, ImageRef, Node, Parts, Pki, STEPS, Step};
-use sampan::settings::ClusterSpec;
+use sampan::settings::{ClusterSpec, ContainerRuntime};
 use sampan_driver::{Command, Disk, Driver, Forward, MachineSpec, Runner};
 use sampan_driver_fake::Fake;
 
@@ -112,6 +112,7 @@ fn cluster() -> ClusterSpec {
         memory_mib: 2048,
         disk_mib: 8192,
         kubernetes_version: "v1.36.3".into(),
+        container_runtime: ContainerRuntime::Containerd,
         dns_domain: "cluster.local".into(),
         service_cidr: "10.96.0.0/12".into(),
         pod_cidr: "10.244.0.0/16".into(),
@@ -161,16 +162,34 @@ fn walk(node: &Node<'_>) -> sampan::error::Result<Vec<&'static str>> {
 
 const WAIT: Duration = Duration::from_secs(20);
 
+fn all_but(left_out: &str) -> Vec<&'static str> {
+    let ids = STEPS.iter().map(|step| step.id);
+    ids.filter(|id| *id != left_out).collect()
+}
+
 #[test]
 fn a_second_walk_has_nothing_to_do() {
     let machine = Machine::start();
     machine.with(|node| {
-        let all: Vec<&str> = STEPS.iter().map(|step| step.id).collect();
-        assert_eq!(walk(node).unwrap(), all);
+        assert_eq!(walk(node).unwrap(), all_but("cri"));
         readiness::wait(node, &Component::ALL, WAIT).unwrap();
         assert!(walk(node).unwrap().is_empty());
         let labels = node.api.get("/api/v1/nodes/demo").unwrap()["metadata"]["labels"].clone();
         assert_eq!(labels["sampan.dev/name"], "demo");
+    });
+}
+
+#[test]
+fn docker_is_there_before_the_control_plane_where_pods_run_on_it() {
+    let machine = Machine::start();
+    machine.with(|node| {
+        let spec = ClusterSpec {
+            container_runtime: ContainerRuntime::Docker,
+            ..cluster()
+        };
+        let node = Node { spec: &spec, ..*node };
+        assert_eq!(walk(&node).unwrap(), all_but("docker"));
+        assert!(walk(&node).unwrap().is_empty());
     });
 }
 

@@ -65,6 +65,34 @@ pub struct Wanted {
     pub kubernetes: String,
     /// How upstream is reached.
     pub upstream: upstream::Options,
+    /// Whether pods are to run on Docker itself, which takes a bundle with a [cri-dockerd](CRI_DOCKERD).
+    pub cri_dockerd: bool,
+}
+
+/// The component by which pods run on Docker. Only bundles of upstream's releases can have it.
+const CRI_DOCKERD: &str = "cri-dockerd";
+
+impl Wanted {
+    /// Whether a bundle has what is asked of it besides its version.
+    ///
+    /// # Errors
+    /// [`Kind::CriDockerd`].
+    pub fn check(&self, bundle: &Bundle) -> Result<()> {
+        let mut parts = bundle.manifest.components.iter();
+        if !self.cri_dockerd || parts.any(|part| part.name == CRI_DOCKERD) {
+            return Ok(());
+        }
+        Err(no_cri_dockerd(&format!("bundle {} has none", bundle.key)))
+    }
+}
+
+fn no_cri_dockerd(why: &str) -> Error {
+    Error::new(
+        Kind::CriDockerd,
+        format!("pods run on Docker itself by way of a cri-dockerd, and {why}"),
+    )
+    .hint("leave out --container-runtime: pods run on the containerd that the cluster's Docker runs on, so what `docker build` makes after `eval $(sampan docker-env)` is there for them")
+    .hint("or take a bundle of upstream's releases, where cri-dockerd can be had from: --source upstream")
 }
 
 /// How long `auto` waits for upstream to answer.
@@ -223,9 +251,12 @@ fn keys_of(wanted: &Wanted) -> Result<Vec<String>> {
     Ok(keys)
 }
 
-/// Whether a build gives the version that is wanted.
+/// Whether a build gives what is wanted.
 fn is_built(wanted: &Wanted) -> Result<()> {
     let built = super::catalog()?.bundle.kubernetes;
+    if wanted.cri_dockerd {
+        return Err(no_cri_dockerd("bundles that are built have none"));
+    }
     if wanted.kubernetes.is_empty() || wanted.kubernetes == built {
         return Ok(());
     }
@@ -285,6 +316,28 @@ mod tests {
         let layout = Layout::under(std::path::Path::new("/nowhere"));
         let error = ensure(&layout, &wanted, &crate::progress::Silent, &Cancel::default()).unwrap_err();
         assert_eq!(error.kind(), Kind::KubernetesUnsupported);
+    }
+
+    #[test]
+    fn pods_run_on_docker_by_a_bundle_that_is_not_built() {
+        let of = |source| Wanted {
+            source,
+            cri_dockerd: true,
+            ..Wanted::default()
+        };
+        let layout = Layout::under(std::path::Path::new("/nowhere"));
+        let build = ensure(
+            &layout,
+            &of(Source::Build),
+            &crate::progress::Silent,
+            &Cancel::default(),
+        );
+        assert_eq!(build.unwrap_err().kind(), Kind::CriDockerd);
+        assert!(
+            !keys_of(&of(Source::Auto))
+                .unwrap()
+                .contains(&current_key().unwrap())
+        );
     }
 
     #[test]

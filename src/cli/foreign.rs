@@ -112,7 +112,6 @@ const START: &[Flag] = &[
     switch("disable-metrics"),
     switch("disable-coredns-log"),
     value("auto-pause-interval"),
-    only("container-runtime", Some('c'), &["containerd", "auto", ""]),
     value("cri-socket"),
     value("docker-env"),
     value("docker-opt"),
@@ -295,13 +294,6 @@ fn refuse_flags(matches: &ArgMatches, flags: &[Flag], verb: &str) -> Result<()> 
 }
 
 fn refusal(flag: &Flag, text: &str, verb: &str) -> Error {
-    if (flag.name, text) == ("container-runtime", "docker") {
-        return Error::new(
-            Kind::CriDockerd,
-            "pods cannot run on Docker itself: that takes a cri-dockerd; bundles that are built have none, and nothing starts the one that those of upstream have",
-        )
-        .hint("leave the flag out: pods run on the containerd that the cluster's Docker runs on, so what `docker build` makes after `eval $(sampan docker-env)` is there for them");
-    }
     let written = if flag.value {
         format!("--{} {text}", flag.name)
     } else {

@@ -35,6 +35,9 @@ pub struct StartArgs {
     /// Kubernetes version, as v1.36.3 or 1.36 [default: the newest there is]. A cluster that exists is upgraded to a newer one
     #[arg(long, value_name = "VERSION", help_heading = "Kubernetes")]
     pub kubernetes_version: Option<String>,
+    /// What runs the containers of pods: containerd, or docker, where the bundle has cri-dockerd [default: containerd]
+    #[arg(short = 'c', long, value_name = "NAME", help_heading = "Kubernetes")]
+    pub container_runtime: Option<String>,
     /// Configure a component, as kubelet.maxPods=50; can be repeated. Components: kubelet, kubeadm, apiserver,
     /// controller-manager, scheduler, proxy, etcd
     #[arg(long, value_name = "COMPONENT.KEY=VALUE", help_heading = "Kubernetes")]
@@ -120,6 +123,7 @@ impl StartArgs {
             ("memory", self.memory.clone()),
             ("disk-size", self.disk_size.clone()),
             ("kubernetes-version", self.kubernetes_version.clone()),
+            ("container-runtime", self.container_runtime.clone()),
             ("extra-config", joined(&self.extra_config, " ")),
             ("feature-gates", self.feature_gates.clone()),
             ("apiserver-names", joined(&self.apiserver_names, ",")),

@@ -313,6 +313,7 @@ mod tests {
                 memory_mib: 2048,
                 disk_mib: 8192,
                 kubernetes_version: "v1".into(),
+                container_runtime: crate::settings::ContainerRuntime::Containerd,
                 dns_domain: "cluster.local".into(),
                 service_cidr: "10.96.0.0/12".into(),
                 pod_cidr: "10.244.0.0/16".into(),

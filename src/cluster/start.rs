@@ -42,6 +42,7 @@ const STEPS: &[&dyn Step] = &[
     &steps::Guest("Preparing Kubernetes", provision::BASE),
     &steps::Guest("Starting Runtime", provision::RUNTIME),
     &steps::Guest("Loading Images", provision::IMAGES),
+    &steps::Guest("Starting Runtime", provision::CRI),
     &steps::Guest("Booting control plane", provision::CONTROL_PLANE),
     &steps::Guest("Configuring CNI", provision::NETWORK),
     &steps::DefaultAddons,

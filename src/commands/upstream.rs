@@ -66,6 +66,7 @@ pub(super) fn fetch(app: &App, args: &FetchArgs) -> Result<()> {
         source: Source::Upstream,
         kubernetes: settings::kubernetes_version(&settings, &versions()?)?,
         upstream: options(&settings),
+        ..Wanted::default()
     };
     wanted.upstream.fetch.mirror = args.source.as_deref().map(Mirror::parse);
     let ctx = app.work()?;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::guest::{self, Entry, Stamp};
 use super::{Node, render, runtime};
 use crate::error::{Error, Kind, Result};
-use crate::settings::ClusterSpec;
+use crate::settings::{ClusterSpec, ContainerRuntime};
 
 /// The step's name.
 pub(super) const ID: &str = "docker";
@@ -71,6 +71,14 @@ pub(super) fn apply(node: &Node<'_>) -> Result<()> {
         guest::systemctl(node, &[verb, unit], Kind::Runtime)?;
     }
     Stamp::new(node, ID).write(&guest::digest(&entries))
+}
+
+/// Pods get what Docker has; or, where they run on Docker itself, Docker gets what came with the bundle, and again when it removed it.
+fn way(spec: &ClusterSpec) -> &'static str {
+    match spec.container_runtime {
+        ContainerRuntime::Containerd => "--own /etc/sampan/own-images",
+        ContainerRuntime::Docker => "--from k8s.io --to moby",
+    }
 }
 
 /// Whether Docker can go from one configuration to the other while it runs: only registries differ.
@@ -137,7 +145,7 @@ fn entries(node: &Node<'_>) -> Result<Vec<Entry>> {
         Entry::File(
             MIRROR_UNIT,
             0o644,
-            render::file("docker/image-mirror.service")?.into(),
+            render::render("docker/image-mirror.service", json!({ "way": way(node.spec) }))?,
         ),
         Entry::File(
             "/usr/local/bin/docker",
@@ -332,10 +340,18 @@ mod tests {
             own.lines().any(|line| line == "registry.k8s.io/pause:3.10.2"),
             "{own}"
         );
+        let unit = file(&entries, MIRROR_UNIT).1;
         assert!(
-            file(&entries, MIRROR_UNIT)
-                .1
-                .contains(&format!("--own {OWN_IMAGES}"))
+            unit.contains(&format!("/image-mirror --own {OWN_IMAGES}\n")),
+            "{unit}"
         );
+    }
+
+    #[test]
+    fn docker_is_given_the_nodes_images_where_pods_run_on_it() {
+        let mut fixture = Fixture::new();
+        fixture.spec.container_runtime = ContainerRuntime::Docker;
+        let unit = file(&entries(&fixture.node()).unwrap(), MIRROR_UNIT).1;
+        assert!(unit.contains("/image-mirror --from k8s.io --to moby\n"), "{unit}");
     }
 }

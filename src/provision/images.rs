@@ -9,6 +9,7 @@ use super::base::PARTS;
 use super::guest::{self, Stamp};
 use super::{Node, runtime};
 use crate::error::{Kind, Result};
+use crate::settings::ContainerRuntime;
 
 /// The step's name.
 pub(super) const ID: &str = "images";
@@ -51,8 +52,13 @@ fn has_addons(node: &Node<'_>) -> bool {
     node.parts.images.iter().any(|image| image.addon)
 }
 
-/// Imports and unpacks an archive: a pod finds all of it done.
+/// Imports and unpacks an archive: a pod finds all of it done. Docker is given the images by image-mirror where pods run on it.
 fn import(node: &Node<'_>, archive: &str, more: &[&str]) -> Result<()> {
+    // Docker unpacks for itself what it makes containers of.
+    let unpack = match node.spec.container_runtime {
+        ContainerRuntime::Containerd => None,
+        ContainerRuntime::Docker => Some("--no-unpack"),
+    };
     let import = Command::new("ctr")
         .args([
             "--address",
@@ -63,6 +69,7 @@ fn import(node: &Node<'_>, archive: &str, more: &[&str]) -> Result<()> {
             "import",
             "--local",
         ])
+        .args(unpack)
         .args(more.iter().copied())
         .arg(format!("{PARTS}/images/{archive}"))
         .deadline(Duration::from_secs(600));
@@ -135,6 +142,22 @@ mod tests {
         assert!(imports[1].ends_with("--local /opt/sampan/parts/images/node.tar"));
         assert!(
             commands.iter().any(|command| command.contains(ADDONS_STAMP)),
+            "{commands:?}"
+        );
+    }
+
+    #[test]
+    fn nothing_is_unpacked_twice_where_pods_run_on_docker() {
+        let (mut fixture, guest) = (Fixture::new(), Bare::default());
+        fixture.spec.container_runtime = ContainerRuntime::Docker;
+        let node = Node {
+            runner: &guest,
+            ..fixture.node()
+        };
+        apply(&node).unwrap();
+        let commands = guest.0.into_inner().unwrap();
+        assert!(
+            commands[0].contains("--namespace k8s.io images import --local --no-unpack "),
             "{commands:?}"
         );
     }

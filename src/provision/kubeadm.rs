@@ -7,9 +7,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::extra::{Arg, args, check_components, gates, kubeadm_gate, kubernetes_gates, preflight, set};
-use super::{API_PORT, Node, SERVER_NAME, runtime, tuning};
+use super::{API_PORT, Node, SERVER_NAME, cri, tuning};
 use crate::error::{Error, Kind, Result};
-use crate::settings::ClusterSpec;
+use crate::settings::{ClusterSpec, ContainerRuntime, is_newer};
 
 /// Where strategic patches for the manifests of the control plane lie in the guest.
 pub(super) const PATCHES: &str = "/etc/kubernetes/sampan/patches";
@@ -163,7 +163,7 @@ pub(super) fn configuration(node: &Node<'_>) -> Result<String> {
     let documents = [
         to_yaml(&init(node)?)?,
         to_yaml(&cluster(node, &gates)?)?,
-        to_yaml(&kubelet(&gates))?,
+        to_yaml(&kubelet(node.spec, &gates))?,
         to_yaml(&proxy(node.spec)?)?,
     ];
     Ok(documents.join("---\n"))
@@ -179,7 +179,7 @@ fn init(node: &Node<'_>) -> Result<InitConfiguration> {
         },
         node_registration: NodeRegistration {
             name: node.name.to_owned(),
-            cri_socket: format!("unix://{}", runtime::SOCKET),
+            cri_socket: cri::endpoint(node.spec),
             taints: [],
             kubelet_extra_args: args(
                 &[
@@ -267,12 +267,24 @@ fn verifies_pulls(gates: &BTreeMap<String, bool>) -> bool {
         .unwrap_or(true)
 }
 
-fn kubelet(gates: &BTreeMap<String, bool>) -> KubeletConfiguration {
+/// Whether the kubelet would speak to cri-dockerd in a way that it does not understand: it gives addresses without a scheme, and `kubectl exec`
+/// fails. <https://github.com/Mirantis/cri-dockerd/issues/569>
+fn is_too_new_for_cri_dockerd(spec: &ClusterSpec) -> bool {
+    spec.container_runtime == ContainerRuntime::Docker && !is_newer("v1.36.0", &spec.kubernetes_version)
+}
+
+fn kubelet(spec: &ClusterSpec, gates: &BTreeMap<String, bool>) -> KubeletConfiguration {
+    let mut feature_gates = kubernetes_gates(gates);
+    if is_too_new_for_cri_dockerd(spec) {
+        feature_gates
+            .entry("ExtendWebSocketsToKubelet".to_owned())
+            .or_insert(false);
+    }
     KubeletConfiguration {
         api_version: "kubelet.config.k8s.io/v1beta1",
         kind: "KubeletConfiguration",
         cgroup_driver: "systemd",
-        runtime: format!("unix://{}", runtime::SOCKET),
+        runtime: cri::endpoint(spec),
         resolv_conf: "/run/systemd/resolve/resolv.conf",
         fail_swap_on: false,
         eviction_hard: BTreeMap::from([
@@ -295,7 +307,7 @@ fn kubelet(gates: &BTreeMap<String, bool>) -> KubeletConfiguration {
         make_iptables_util_chains: false,
         max_parallel_image_pulls: 3,
         serialize_image_pulls: false,
-        feature_gates: kubernetes_gates(gates),
+        feature_gates,
     }
 }
 
@@ -375,15 +387,33 @@ mod tests {
 
     #[test]
     fn a_kubelet_is_told_no_policy_that_it_does_not_have() {
+        let fixture = Fixture::new();
         let policy = |gates: &[(&str, bool)]| {
             let gates = gates.iter().map(|&(name, on)| (name.to_owned(), on)).collect();
-            kubelet(&gates).image_pull_credentials_verification_policy
+            kubelet(&fixture.spec, &gates).image_pull_credentials_verification_policy
         };
         assert_eq!(policy(&[]), Some("NeverVerify"));
         assert_eq!(policy(&[("KubeletEnsureSecretPulledImages", false)]), None);
         assert_eq!(policy(&[("AllBeta", false)]), None);
         let own = [("AllBeta", false), ("KubeletEnsureSecretPulledImages", true)];
         assert_eq!(policy(&own), Some("NeverVerify"));
+    }
+
+    #[test]
+    fn a_kubelet_on_docker_speaks_as_cri_dockerd_does() {
+        let mut fixture = Fixture::new();
+        let gate = |fixture: &Fixture, own: &[(&str, bool)]| {
+            let own = own.iter().map(|&(name, on)| (name.to_owned(), on)).collect();
+            let gates = kubelet(&fixture.spec, &own).feature_gates;
+            gates.get("ExtendWebSocketsToKubelet").copied()
+        };
+        assert_eq!(gate(&fixture, &[]), None);
+        fixture.spec.container_runtime = ContainerRuntime::Docker;
+        assert_eq!(gate(&fixture, &[]), Some(false));
+        assert_eq!(gate(&fixture, &[("ExtendWebSocketsToKubelet", true)]), Some(true));
+        // An older one has no such gate, and does not start with what it does not know.
+        fixture.spec.kubernetes_version = "v1.35.4".into();
+        assert_eq!(gate(&fixture, &[]), None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod base;
 mod certs;
 mod cloud;
 mod control_plane;
+mod cri;
 mod docker;
 mod extra;
 mod guest;
@@ -155,6 +156,13 @@ pub const RUNTIME: Step = Step {
     is_done: runtime::is_done,
     apply: runtime::apply,
 };
+/// How the kubelet reaches what runs containers: nothing to do for containerd; Docker and a cri-dockerd where pods are to run on Docker.
+pub const CRI: Step = Step {
+    id: cri::ID,
+    title: "starting cri-dockerd",
+    is_done: cri::is_done,
+    apply: cri::apply,
+};
 /// Container images.
 pub const IMAGES: Step = Step {
     id: images::ID,
@@ -211,6 +219,7 @@ pub const STEPS: &[Step] = &[
     BASE,
     RUNTIME,
     IMAGES,
+    CRI,
     CONTROL_PLANE,
     NETWORK,
     REGISTRIES,

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::{Api, ImageRef, Node, Parts, Pki};
 use crate::pki::docker::Served;
 use crate::progress::{Cancel, Silent};
-use crate::settings::{ClusterSpec, ExtraConfig};
+use crate::settings::{ClusterSpec, ContainerRuntime, ExtraConfig};
 
 /// Succeeds at everything, with nothing to say.
 pub(super) struct Yes;
@@ -59,6 +59,7 @@ impl Fixture {
                 memory_mib: 2048,
                 disk_mib: 8192,
                 kubernetes_version: "v1.36.3".into(),
+                container_runtime: ContainerRuntime::Containerd,
                 dns_domain: "cluster.local".into(),
                 service_cidr: "10.96.0.0/12".into(),
                 pod_cidr: "10.244.0.0/16".into(),

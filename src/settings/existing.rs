@@ -8,7 +8,7 @@ use super::merge::{Setting, Settings};
 use super::quantity::{Amount, count, size_mib};
 use super::resolve::{Choices, HOST_KEEPS_MIB, Resolved, known_driver, kubernetes_version};
 use super::versions::{is_newer, numbers};
-use super::{ClusterSpec, extra_config, keys, registries};
+use super::{ClusterSpec, ContainerRuntime, extra_config, keys, registries};
 
 /// The spec of a cluster that exists: its own, perhaps with a newer version.
 pub(super) fn keep(spec: &ClusterSpec, settings: &Settings, choices: &Choices) -> Result<Resolved> {
@@ -137,6 +137,7 @@ fn differs(spec: &ClusterSpec, setting: &Setting, choices: &Choices) -> bool {
             _ => size(spec.memory_mib),
         },
         "disk-size" => size(spec.disk_mib),
+        "container-runtime" => ContainerRuntime::read(text) != Some(spec.container_runtime),
         "dns-domain" => text != spec.dns_domain,
         "service-cluster-ip-range" => text != spec.service_cidr,
         "pod-cidr" => text != spec.pod_cidr,
@@ -155,6 +156,7 @@ fn current(spec: &ClusterSpec, key: &str) -> String {
         "cpus" => format!("{} CPUs", spec.cpus),
         "memory" => format!("{} MiB", spec.memory_mib),
         "disk-size" => format!("{} MiB", spec.disk_mib),
+        "container-runtime" => spec.container_runtime.name().to_owned(),
         "dns-domain" => spec.dns_domain.clone(),
         "service-cluster-ip-range" => spec.service_cidr.clone(),
         "pod-cidr" => spec.pod_cidr.clone(),

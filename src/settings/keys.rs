@@ -4,7 +4,7 @@
 use crate::error::{Error, Kind, Result};
 
 use super::suggest::{did_you_mean, nearest};
-use super::{Wait, extra_config, quantity, registries};
+use super::{ContainerRuntime, Wait, extra_config, quantity, registries};
 
 /// One setting.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +52,8 @@ pub enum ValueKind {
     Repository,
     /// Where files are below, as https://mirror.example/release.
     Address,
+    /// What runs containers.
+    Runtime,
     /// One of these words.
     Choice(&'static [&'static str]),
 }
@@ -91,6 +93,12 @@ pub const KEYS: &[Key] = &[
         ValueKind::Version,
         false,
         "Kubernetes version, as v1.36.3",
+    ),
+    key(
+        "container-runtime",
+        ValueKind::Runtime,
+        true,
+        "what runs the containers of pods: containerd, or docker",
     ),
     key(
         "source",
@@ -200,7 +208,6 @@ pub const KEYS: &[Key] = &[
 
 /// Settings of minikube's that have no counterpart yet.
 const FOREIGN: &[&str] = &[
-    "container-runtime",
     "v",
     "host-only-cidr",
     "log_dir",
@@ -267,6 +274,9 @@ impl Key {
             ValueKind::Domain => domain(text),
             ValueKind::Network => network(text),
             ValueKind::Version => version(text),
+            ValueKind::Runtime => ContainerRuntime::read(text).map(drop).ok_or_else(|| {
+                "is no container runtime of sampan's; there are containerd and docker".to_owned()
+            }),
             ValueKind::Choice(words) if words.contains(&text) => Ok(()),
             ValueKind::Choice(words) => {
                 Err(format!("is not one of its values; {}", did_you_mean(text, words)))

@@ -24,7 +24,7 @@ pub use resolve::{
     Choices, MIN_CPUS, MIN_DISK_MIB, MIN_MEMORY_MIB, Resolved, default_memory_mib, default_text,
     kubernetes_version, resolve, wait, wrong_name,
 };
-pub use spec::{ClusterSpec, ExtraConfig};
+pub use spec::{ClusterSpec, ContainerRuntime, ExtraConfig};
 pub use suggest::{did_you_mean, nearest};
 pub use versions::is_newer;
 pub use wait::Wait;

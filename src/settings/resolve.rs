@@ -9,7 +9,7 @@ use super::keys::Key;
 use super::merge::{Setting, Settings};
 use super::quantity::{Amount, count, duration, size_mib};
 use super::suggest::did_you_mean;
-use super::{ClusterSpec, Wait, existing, extra_config, keys, registries, versions};
+use super::{ClusterSpec, ContainerRuntime, Wait, existing, extra_config, keys, registries, versions};
 
 /// What Kubernetes cannot do without, in MiB.
 pub const MIN_MEMORY_MIB: u64 = 1800;
@@ -105,6 +105,7 @@ fn fresh(name: &str, settings: &Settings, choices: &Choices) -> Result<Resolved>
         memory_mib: memory(settings, choices, &mut checks)?,
         disk_mib: disk(settings, &mut checks)?,
         kubernetes_version: kubernetes_version(settings, &choices.kubernetes)?,
+        container_runtime: ContainerRuntime::read(settings.text("container-runtime", "")).unwrap_or_default(),
         dns_domain: settings.text("dns-domain", "cluster.local").to_owned(),
         service_cidr: settings
             .text("service-cluster-ip-range", "10.96.0.0/12")
@@ -280,6 +281,7 @@ pub fn default_text(key: &Key, choices: &Choices) -> String {
         "kubernetes-version" => choices.kubernetes.first().cloned().unwrap_or_default(),
         "wait" => Wait::DEFAULT.map(Wait::name).join(","),
         "wait-timeout" => "6m0s".to_owned(),
+        "container-runtime" => ContainerRuntime::default().name().to_owned(),
         "dns-domain" => "cluster.local".to_owned(),
         "service-cluster-ip-range" => "10.96.0.0/12".to_owned(),
         "pod-cidr" => "10.244.0.0/16".to_owned(),

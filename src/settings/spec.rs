@@ -2,6 +2,40 @@
 
 use serde::{Deserialize, Serialize};
 
+/// What runs the containers of pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContainerRuntime {
+    /// The containerd that Docker runs on, too.
+    #[default]
+    Containerd,
+    /// Docker itself, by way of a cri-dockerd.
+    Docker,
+}
+
+impl ContainerRuntime {
+    /// "containerd" or "docker".
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Containerd => "containerd",
+            Self::Docker => "docker",
+        }
+    }
+
+    /// What a setting says; none for words that are no runtime of ours.
+    pub(super) fn read(text: &str) -> Option<Self> {
+        match text {
+            "" | "auto" | "containerd" => Some(Self::Containerd),
+            "docker" => Some(Self::Docker),
+            _ => None,
+        }
+    }
+
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A validated description of one cluster. Stored in the profile, so that the next `start` makes the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -18,6 +52,9 @@ pub struct ClusterSpec {
     pub disk_mib: u64,
     /// Kubernetes version with leading "v".
     pub kubernetes_version: String,
+    /// What runs the containers of pods.
+    #[serde(default, skip_serializing_if = "ContainerRuntime::is_default")]
+    pub container_runtime: ContainerRuntime,
     /// Domain of cluster DNS names.
     pub dns_domain: String,
     /// Addresses of services.

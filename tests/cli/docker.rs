@@ -72,18 +72,41 @@ fn there_is_no_podman() {
 }
 
 #[test]
-fn docker_is_there_but_pods_do_not_run_on_it() {
-    let env = TestEnvironment::new();
-    insta::assert_snapshot!(env.run("start --container-runtime docker"), @r#"
+fn pods_run_on_docker_where_the_bundle_has_a_cri_dockerd() {
+    let _alone = alone();
+    let env = TestEnvironment::with_bundle();
+    let key = sampan::bundle::current_key().unwrap();
+    let start = format!("{START} --container-runtime docker --source");
+    insta::assert_snapshot!(env.run(&format!("{start} {key}")).replace(&key, "KEY"), @r#"
     status: 15
     --- stdout
+    making cluster "sampan": fake, 2 CPUs, 3072 MiB memory, 20000 MiB disk, Kubernetes v1.36.3
+    ✓ checking the driver (TIME)
+    taking the bundle that is here, built from source
     --- stderr
-    X Exiting due to NOT_FOUND_CRI_DOCKERD: pods cannot run on Docker itself: that takes a cri-dockerd; bundles that are built have none, and nothing starts the one that those of upstream have
-    hint: leave the flag out: pods run on the containerd that the cluster's Docker runs on, so what `docker build` makes after `eval $(sampan docker-env)` is there for them
+    X Exiting due to NOT_FOUND_CRI_DOCKERD: pods run on Docker itself by way of a cri-dockerd, and bundle KEY has none
+    hint: leave out --container-runtime: pods run on the containerd that the cluster's Docker runs on, so what `docker build` makes after `eval $(sampan docker-env)` is there for them
+    hint: or take a bundle of upstream's releases, where cri-dockerd can be had from: --source upstream
     "#);
+    assert!(env.run(&format!("{start} build")).starts_with("status: 15\n"));
+    assert!(env.run("status").starts_with("status: 85\n"));
+
+    env.add_component(&key, "cri-dockerd");
+    env.ok(&format!("{start} {key}"));
+    let runtime = |env: &TestEnvironment| {
+        let list: Value = serde_json::from_str(&env.ok("profile list -o json")).unwrap();
+        list["valid"][0]["Config"]["KubernetesConfig"]["ContainerRuntime"].clone()
+    };
+    assert_eq!(runtime(&env), "docker");
+    let again = env.run("start --container-runtime containerd");
     assert!(
-        !env.run("start --container-runtime=containerd --dry-run")
-            .contains("cri-dockerd")
+        again.starts_with("status: 0\n") && again.contains("is ignored: cluster \"sampan\" keeps docker;"),
+        "{again}"
+    );
+    assert_eq!(runtime(&env), "docker");
+    assert!(
+        env.run("start -p other --container-runtime cri-o")
+            .starts_with("status: 14\n")
     );
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use sampan::bundle::{self, ImageRef, Manifest};
+use sampan::bundle::{self, ComponentRef, ImageRef, Manifest};
 use sampan::layout::{BundleLayout, Layout};
 use sampan::progress::{Cancel, Silent};
 use tempfile::TempDir;
@@ -59,6 +59,17 @@ impl TestEnvironment {
     /// Puts a bundle there that has another version of Kubernetes; `--source KEY` names it.
     pub(crate) fn make_bundle_of(&self, key: &str, version: &str) {
         make_bundle(&self.layout(), key, version);
+    }
+
+    /// Says of a bundle that it has one more component.
+    pub(crate) fn add_component(&self, key: &str, name: &str) {
+        let files = BundleLayout(self.layout().bundles().join(key));
+        let mut manifest = Manifest::read(&files).unwrap().unwrap();
+        manifest.components.push(ComponentRef {
+            name: name.to_owned(),
+            version: "1".to_owned(),
+        });
+        manifest.write(&files).unwrap();
     }
 
     pub(crate) fn sampan_home(&self) -> PathBuf {

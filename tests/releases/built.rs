@@ -57,6 +57,12 @@ impl Built {
         }
     }
 
+    /// Adds a program.
+    pub(crate) fn add(&self, program: &Path) {
+        let name = program.file_name().unwrap();
+        fs::copy(program, self.dir.join("bin").join(name)).unwrap();
+    }
+
     /// Gives its room on the disk back.
     pub(crate) fn remove(self) {
         fs::remove_dir_all(self.dir).unwrap();

@@ -2,8 +2,8 @@
 //! fetched, locked, shown, exported, imported. `./dev test mirror` runs this, `./dev test releases` stories of `tests/vm` on what it leaves, too.
 //!
 //! What is in the mirror are the components of the bundle that is built here, under the names and versions of upstream's, and the
-//! stand-in for Debian's cloud image (`tests/cloud/make.sh`) with Debian's own packages. cri-dockerd cannot be had here; a mirror may do
-//! without it.
+//! stand-in for Debian's cloud image (`tests/cloud/make.sh`) with Debian's own packages. A mirror may do without a cri-dockerd;
+//! `./dev test cri` has one.
 
 #![expect(
     clippy::unwrap_used,
@@ -81,6 +81,10 @@ fn a_bundle_of_upstreams_releases_travels() {
     fs::create_dir_all(&dir).unwrap();
     let scratch = tempfile::tempdir_in(&dir).unwrap();
     let content = Built::unpack(&built_bundle(), &given("SAMPAN_TEST_CLOUD"), scratch.path());
+    let cri_dockerd = std::env::var_os("SAMPAN_TEST_CRI_DOCKERD");
+    if let Some(program) = &cri_dockerd {
+        content.add(Path::new(program));
+    }
     let catalog = dir.join("upstream.toml");
     let text = mirror::catalog(&content);
     let own = include_str!("../../images/upstream.toml");
@@ -99,7 +103,8 @@ fn a_bundle_of_upstreams_releases_travels() {
         catalog: &catalog,
     };
     let said = first.ok(&["bundle", "fetch", "--source", &upstream.url()]);
-    assert!(said.contains("the bundle is made without cri-dockerd"), "{said}");
+    let lacks = said.contains("the bundle is made without cri-dockerd");
+    assert_eq!(lacks, cri_dockerd.is_none(), "{said}");
     assert!(
         said.contains("no checksum is published of docker 29.8.1:"),
         "{said}"

@@ -6,6 +6,7 @@ use crate::cluster::start::{Run, is_running};
 use crate::cluster::{Profile, addons, keep, open_driver};
 use crate::error::{Error, Kind, Result};
 use crate::layout::Layout;
+use crate::settings::ContainerRuntime;
 
 pub(in crate::cluster) struct Bundle;
 
@@ -37,7 +38,7 @@ impl Step for Bundle {
             ));
         }
         if let Some(bundle) = &run.bundle {
-            addons::check(run.ctx, &bundle.layout, &run.request.addons)?;
+            check(run, bundle)?;
         }
         Ok(has_base && run.bundle.is_some() || !run.is_upgrade() && is_running(run)?)
     }
@@ -57,7 +58,7 @@ impl Step for Bundle {
         {
             return Err(gone(profile, profile.parts()));
         }
-        addons::check(ctx, &bundle.layout, &run.request.addons)?;
+        check(run, &bundle)?;
         run.bundle = Some(bundle);
         // Opened again: with a kernel to try, the driver can tell which accelerator works.
         run.driver = open_driver(&run.request.spec.driver, &ctx.layout, &ctx.drivers)?;
@@ -93,5 +94,12 @@ fn wanted(run: &Run<'_>) -> bundle::Wanted {
         source: run.request.source.clone(),
         kubernetes: run.request.spec.kubernetes_version.clone(),
         upstream: run.request.upstream.clone(),
+        cri_dockerd: run.request.spec.container_runtime == ContainerRuntime::Docker,
     }
+}
+
+/// Whether a bundle has what the cluster needs.
+fn check(run: &Run<'_>, bundle: &bundle::Bundle) -> Result<()> {
+    wanted(run).check(bundle)?;
+    addons::check(run.ctx, &bundle.layout, &run.request.addons)
 }
