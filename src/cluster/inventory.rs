@@ -207,7 +207,7 @@ fn a_layer(ctx: &Context, uses: &Uses, name: &str, files: &LayerLayout, store: S
     } else {
         Fate::Stays
     };
-    let (fate, bundles) = match layer::read(files)? {
+    let (held, bundles) = match layer::read(files)? {
         Ok(Some(manifest)) => {
             describe(&mut info, &manifest);
             let named = !manifest.name.is_empty();
@@ -216,7 +216,7 @@ fn a_layer(ctx: &Context, uses: &Uses, name: &str, files: &LayerLayout, store: S
             {
                 info.damaged = Some(damage);
             }
-            (if named { Fate::Stays } else { unnamed }, manifest.bundles())
+            (named, manifest.bundles())
         }
         Ok(None) => {
             info.kind = if store == Store::ReadyLayers {
@@ -229,21 +229,22 @@ fn a_layer(ctx: &Context, uses: &Uses, name: &str, files: &LayerLayout, store: S
             if files.damaged().exists() {
                 info.damaged = Some("it failed its check".to_owned());
             }
-            (unnamed, Vec::new())
+            (false, Vec::new())
         }
         // Somebody's data, perhaps.
         Err(damage) if store == Store::UserLayers => {
             info.kind = "snapshot".to_owned();
             info.damaged = Some(damage);
-            (Fate::Stays, Vec::new())
+            (true, Vec::new())
         }
         Err(damage) => {
             info.kind = "ready".to_owned();
             info.damaged = Some(damage);
-            (unnamed, Vec::new())
+            (false, Vec::new())
         }
     };
-    let whole = store == Store::ReadyLayers && files.manifest().exists() || fate != unnamed;
+    // Also where some machine stands on no more than its disk.
+    let whole = held || store == Store::ReadyLayers && files.manifest().exists();
     let excess = if whole {
         Vec::new()
     } else {
@@ -252,7 +253,13 @@ fn a_layer(ctx: &Context, uses: &Uses, name: &str, files: &LayerLayout, store: S
     Ok(Item {
         bundles,
         excess,
-        ..item(&ctx.layout, store, files.0.clone(), info, fate)
+        ..item(
+            &ctx.layout,
+            store,
+            files.0.clone(),
+            info,
+            if held { Fate::Stays } else { unnamed },
+        )
     })
 }
 

@@ -1,5 +1,7 @@
 //! Snapshots and forks.
 
+use std::fs;
+
 use serde_json::Value;
 
 use crate::faults::{fault, heal};
@@ -154,6 +156,26 @@ fn a_snapshot_of_a_stopped_cluster_is_one_too() {
     env.ok("snapshot restore off");
     assert_eq!(env.status("status"), 0, "it ran, so it runs");
     assert_eq!(marks(&env, "sampan"), ["off", ""]);
+}
+
+#[test]
+fn a_snapshot_stays_whole_while_a_machine_stands_on_its_disk_alone() {
+    let _alone = alone();
+    let env = TestEnvironment::with_bundle();
+    env.ok(START);
+    env.ok("snapshot save before");
+    // As large as a machine's memory, which the machine needs no more once it was powered off.
+    let layers = env.sampan_home().join("data/layers");
+    let layer = fs::read_dir(layers).unwrap().next().unwrap().unwrap().path();
+    let memory = layer.join("state/memory-of-a-machine");
+    fs::File::create(&memory).unwrap().set_len(5 << 20).unwrap();
+    env.ok("cache prune");
+    env.ok("fork sampan twin");
+    env.ok("delete -p twin");
+    assert!(memory.exists());
+    // Without its name it is no more than what somebody's disk stands on.
+    env.ok("snapshot delete before");
+    assert!(layer.exists() && !memory.exists());
 }
 
 #[test]
