@@ -17,6 +17,7 @@ mod addons;
 mod buildkit;
 mod client;
 mod cluster;
+mod cri;
 mod docker;
 mod images;
 mod life;
@@ -138,6 +139,7 @@ const STORIES: &[Story] = &[
         "a_full_disk_leaves_no_half_of_an_image",
         images::a_full_disk_leaves_no_half_of_an_image,
     ),
+    ("pods_run_on_docker_itself", cri::pods_run_on_docker_itself),
     (
         "docker_goes_on_after_stop_and_start",
         docker::docker_goes_on_after_stop_and_start,
@@ -187,8 +189,10 @@ const STORIES: &[Story] = &[
     ),
 ];
 
-/// These take minutes each under emulation: they run when they are asked for by name (`./dev test more`, `rolling`, `offline`, `upgrade`, `buildkit`, `registries`).
-const LONG: [&str; 10] = [
+/// These take minutes each under emulation: they run when they are asked for by name (`./dev test more`, `rolling`, `offline`, `upgrade`, `buildkit`, `registries`,
+/// `cri`).
+const LONG: [&str; 11] = [
+    "pods_run_on_docker_itself",
     "metrics_server_measures",
     "names_come_and_go_for_both",
     "a_pod_that_waits_holds_its_image",
