@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::elsewhere::{self, Held};
-use super::{Bundle, Found, build_here, current_key, find, look, upstream};
+use super::{Bundle, Found, Origin, build_here, current_key, find, look, upstream};
 use crate::error::{Error, Kind, Result};
 use crate::fetch::Mirror;
 use crate::layout::Layout;
@@ -69,6 +69,8 @@ pub struct Wanted {
     pub cri_dockerd: bool,
 }
 
+const OF_UPSTREAM: &str = "or take a bundle of upstream's releases, which can have one: --source upstream";
+
 /// The component by which pods run on Docker. Only bundles of upstream's releases can have it.
 const CRI_DOCKERD: &str = "cri-dockerd";
 
@@ -82,7 +84,15 @@ impl Wanted {
         if !self.cri_dockerd || parts.any(|part| part.name == CRI_DOCKERD) {
             return Ok(());
         }
-        Err(no_cri_dockerd(&format!("bundle {} has none", bundle.key)))
+        let key = &bundle.key;
+        let error = no_cri_dockerd(&format!("bundle {key} has none"));
+        Err(match bundle.manifest.source {
+            // Under its key there may be one with it.
+            Origin::Upstream => error.hint(format!(
+                "or fetch it again from where cri-dockerd can be had: sampan bundle remove {key}, then sampan bundle fetch"
+            )),
+            Origin::Build => error.hint(OF_UPSTREAM),
+        })
     }
 }
 
@@ -92,7 +102,6 @@ fn no_cri_dockerd(why: &str) -> Error {
         format!("pods run on Docker itself by way of a cri-dockerd, and {why}"),
     )
     .hint("leave out --container-runtime: pods run on the containerd that the cluster's Docker runs on, so what `docker build` makes after `eval $(sampan docker-env)` is there for them")
-    .hint("or take a bundle of upstream's releases, where cri-dockerd can be had from: --source upstream")
 }
 
 /// How long `auto` waits for upstream to answer.
@@ -255,7 +264,7 @@ fn keys_of(wanted: &Wanted) -> Result<Vec<String>> {
 fn is_built(wanted: &Wanted) -> Result<()> {
     let built = super::catalog()?.bundle.kubernetes;
     if wanted.cri_dockerd {
-        return Err(no_cri_dockerd("bundles that are built have none"));
+        return Err(no_cri_dockerd("bundles that are built have none").hint(OF_UPSTREAM));
     }
     if wanted.kubernetes.is_empty() || wanted.kubernetes == built {
         return Ok(());

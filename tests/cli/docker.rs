@@ -86,7 +86,7 @@ fn pods_run_on_docker_where_the_bundle_has_a_cri_dockerd() {
     --- stderr
     X Exiting due to NOT_FOUND_CRI_DOCKERD: pods run on Docker itself by way of a cri-dockerd, and bundle KEY has none
     hint: leave out --container-runtime: pods run on the containerd that the cluster's Docker runs on, so what `docker build` makes after `eval $(sampan docker-env)` is there for them
-    hint: or take a bundle of upstream's releases, where cri-dockerd can be had from: --source upstream
+    hint: or take a bundle of upstream's releases, which can have one: --source upstream
     "#);
     assert!(env.run(&format!("{start} build")).starts_with("status: 15\n"));
     assert!(env.run("status").starts_with("status: 85\n"));
