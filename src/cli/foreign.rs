@@ -176,6 +176,16 @@ const OTHERS: &[(&str, &[Flag])] = &[
     ),
 ];
 
+/// Flags that sampan has, with values that only minikube knows.
+const VALUES: &[(&str, &[Flag])] = &[(
+    "start",
+    &[only(
+        "container-runtime",
+        None,
+        &["containerd", "docker", "auto", ""],
+    )],
+)];
+
 /// Verbs with other names they go by.
 const VERBS: &[(&str, &[&str])] = &[
     ("dashboard", &[]),
@@ -263,10 +273,11 @@ pub(super) fn check(matches: &ArgMatches) -> Result<()> {
     {
         return Err(not_there(&format!("{verb} {below}"), &format!("{verb} ")));
     }
-    match OTHERS.iter().find(|(name, _)| *name == verb) {
-        Some((_, flags)) => refuse_flags(matches, flags, verb),
-        None => Ok(()),
+    let of_verb = OTHERS.iter().chain(VALUES).filter(|(name, _)| *name == verb);
+    for (_, flags) in of_verb {
+        refuse_flags(matches, flags, verb)?;
     }
+    Ok(())
 }
 
 fn not_there(verb: &str, of: &str) -> Error {

@@ -36,7 +36,13 @@ pub struct StartArgs {
     #[arg(long, value_name = "VERSION", help_heading = "Kubernetes")]
     pub kubernetes_version: Option<String>,
     /// What runs the containers of pods: containerd, or docker, where the bundle has cri-dockerd [default: containerd]
-    #[arg(short = 'c', long, value_name = "NAME", help_heading = "Kubernetes")]
+    #[arg(
+        id = "container-runtime",
+        short = 'c',
+        long,
+        value_name = "NAME",
+        help_heading = "Kubernetes"
+    )]
     pub container_runtime: Option<String>,
     /// Configure a component, as kubelet.maxPods=50; can be repeated. Components: kubelet, kubeadm, apiserver,
     /// controller-manager, scheduler, proxy, etcd

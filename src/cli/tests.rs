@@ -60,6 +60,7 @@ fn minikubes_spellings_of_start_are_understood() {
 fn what_only_minikube_has_is_not_there_yet() {
     for line in [
         "sampan start --nodes 3",
+        "sampan start --container-runtime cri-o",
         "sampan start --ha",
         "sampan stop --schedule 5m",
         "sampan cache add busybox",

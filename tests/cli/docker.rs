@@ -106,7 +106,7 @@ fn pods_run_on_docker_where_the_bundle_has_a_cri_dockerd() {
     assert_eq!(runtime(&env), "docker");
     assert!(
         env.run("start -p other --container-runtime cri-o")
-            .starts_with("status: 14\n")
+            .starts_with("status: 16\n")
     );
 }
 
