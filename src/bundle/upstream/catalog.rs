@@ -344,6 +344,22 @@ mod tests {
     }
 
     #[test]
+    fn packages_are_those_that_the_cloud_image_lacks() {
+        let words = |list: &'static str| -> Vec<&'static str> {
+            let lines = list.lines().map(|line| line.split('#').next().unwrap().trim());
+            lines.filter(|word| !word.is_empty()).collect()
+        };
+        let catalog = own_catalog();
+        // Each image has systemd and what it needs; busybox is in our own initrd only.
+        let mut there = vec!["busybox-static", "kmod", "mount", "systemd", "systemd-sysv"];
+        there.extend(words(include_str!("../../../tests/cloud/packages")));
+        there.extend(catalog.packages.iter().map(|package| package.name.as_str()));
+        for wanted in words(include_str!("../../../images/base/packages")) {
+            assert!(there.contains(&wanted), "{wanted}");
+        }
+    }
+
+    #[test]
     fn mistakes_are_named() {
         for (from, to, expected) in [
             (
