@@ -2,7 +2,7 @@
 //! seed with keys. It is reached by SSH at the address of its lease, powers off when asked to, and keeps its disk.
 //!
 //! Needs a bundle with `bzimage` (`sampan bundle build`; in SAMPAN_CACHE or the user's cache directory) and port 22 of a loopback address (root). Without
-//! them it says so and ends. `./dev test vm` runs it where both are there.
+//! them it says so and ends. `./dev test drivers` runs it where both are there.
 
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
