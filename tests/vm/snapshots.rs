@@ -42,7 +42,7 @@ fn stood_still(from: u64, to: u64, began: Instant, still: Duration) {
 }
 
 /// How long the guest is away in these stories.
-const AWAY: Duration = Duration::from_secs(10);
+const AWAY: Duration = Duration::from_secs(20);
 
 /// Names, container IDs and restart counts of all pods: the same again when nothing was restarted.
 fn containers(world: &World, context: &str) -> Vec<String> {
